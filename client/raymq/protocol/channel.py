@@ -1,0 +1,249 @@
+"""The channel: both lanes of a session and the large payloads that cross them, seen from one end.
+
+Client and bridge run the same channel. It takes messages to send and packets that came, and gives packets to send
+(``poll``) and events to act on (``receive``). Pure: no socket, no clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple, Union
+
+from raymq.errors import PayloadTooLarge, RemoteProtocolError
+from raymq.protocol import limits
+from raymq.protocol.codec import (
+    Encoded,
+    decode_batch,
+    decode_data,
+    decode_position,
+    encode,
+    encode_chunk,
+    join,
+)
+from raymq.protocol.messages import ON_BULK, Begin, Buffer, Coming, Message, Pickled
+from raymq.protocol.route import Kind, Lane
+from raymq.protocol.stream import Frames, Stream
+from raymq.protocol.transfer import Incoming, Outgoing
+
+
+class Received(NamedTuple):
+    """A packet's messages, in order. The owner calls ``consumed`` once for it when it is done with them."""
+
+    messages: list[Message]
+
+
+class Arrived(NamedTuple):
+    """A large payload is complete; always after the message that announced it."""
+
+    transfer: int
+    payload: Pickled
+
+
+class Delivered(NamedTuple):
+    """The peer holds all of a large payload that was sent from here."""
+
+    transfer: int
+
+
+Event = Union[Received, Arrived, Delivered]
+
+
+class Channel:
+    """One end of a session's two lanes."""
+
+    def __init__(self, session: bytes, object_max: int = limits.OBJECT_MAX) -> None:
+        self.session = session
+        self.object_max = object_max
+        self.calls = Stream(session, Lane.CALLS, limits.WINDOW_CALLS)
+        self.bulk = Stream(session, Lane.BULK, limits.WINDOW_BULK)
+        self.backlog = 0
+        """Bytes that wait to be sent on the calls lane."""
+        self._streams = {Lane.CALLS: self.calls, Lane.BULK: self.bulk}
+        self._queue: deque[Encoded] = deque()
+        self._urgent: list[tuple[Lane, Frames]] = []
+        self._transfers = 0
+        self._waiting: deque[tuple[int, Outgoing]] = deque()
+        self._active: deque[tuple[int, Outgoing]] = deque()
+        self._begun: set[int] = set()
+        self._unacknowledged: deque[tuple[int, int]] = deque()
+        self._incoming: dict[int, Incoming] = {}
+        self._announced: dict[int, Sequence[int]] = {}
+        self._unclaimed: dict[int, Pickled] = {}
+
+    # --- sending
+
+    def announce(self, payload: Pickled) -> Pickled | Coming:
+        """What a message is to carry for this payload: itself if it is small, else a transfer that begins now.
+
+        Raises:
+            PayloadTooLarge: it is above the limit for one object.
+        """
+        nbytes = payload.nbytes
+        if nbytes <= limits.INLINE_MAX:
+            return payload
+        if nbytes > self.object_max:
+            raise PayloadTooLarge(f"a value of {nbytes:,} bytes; this broker takes objects up to {self.object_max:,}")
+        self._transfers += 1
+        self._waiting.append((self._transfers, Outgoing(payload)))
+        return Coming(self._transfers, payload.refs)
+
+    def send(self, message: Message) -> None:
+        """Queue a message for the calls lane."""
+        encoded = encode(message)
+        self._queue.append(encoded)
+        self.backlog += encoded.nbytes
+
+    @property
+    def bulk_backlog(self) -> int:
+        """Transfers that are not wholly sent yet."""
+        return len(self._waiting) + len(self._active)
+
+    def poll(self, now: float) -> list[tuple[Lane, Frames]]:
+        """All packets that can go now: answers first, then calls as far as credit goes, then chunks."""
+        packets, self._urgent = self._urgent, []
+        while self._queue and self.calls.can_send:
+            packets.append((Lane.CALLS, self._send_batch(now)))
+        while self._more_chunks() and self.bulk.can_send:
+            packets.append((Lane.BULK, self._send_chunk(now)))
+        packets += [(Lane.CALLS, frames) for frames in self.calls.poll(now, waiting=bool(self._queue))]
+        packets += [(Lane.BULK, frames) for frames in self.bulk.poll(now, waiting=bool(self.bulk_backlog))]
+        return packets
+
+    def _send_batch(self, now: float) -> Frames:
+        batch: list[Encoded] = []
+        nbytes = frames = 0
+        while self._queue and len(batch) < limits.BATCH_MESSAGES:
+            message = self._queue[0]
+            full = nbytes + message.nbytes > limits.BATCH_BYTES or frames + len(message.buffers) > limits.BUFFERS_MAX
+            if batch and full:
+                break
+            batch.append(self._queue.popleft())
+            nbytes += message.nbytes
+            frames += len(message.buffers)
+        self.backlog -= nbytes
+        return self.calls.send(join(batch), [buffer for message in batch for buffer in message.buffers], now)
+
+    def _more_chunks(self) -> bool:
+        while self._waiting and len(self._active) < limits.TRANSFERS_ACTIVE:
+            self._active.append(self._waiting.popleft())
+        return bool(self._active)
+
+    def _send_chunk(self, now: float) -> Frames:
+        number, transfer = self._active.popleft()
+        chunk = encode_chunk(number, transfer.take(limits.CHUNK))
+        batch = [chunk]
+        if number not in self._begun:
+            self._begun.add(number)
+            batch.insert(0, encode(Begin(number, transfer.sizes)))
+        frames = self.bulk.send(join(batch), chunk.buffers, now)
+        if transfer.finished:
+            self._begun.discard(number)
+            self._unacknowledged.append((self.bulk.sent, number))
+        else:
+            self._active.append((number, transfer))  # the transfers that are active take turns
+        return frames
+
+    # --- receiving
+
+    def receive(self, kind: int, lane: int, frames: Sequence[Buffer], now: float) -> list[Event]:
+        """Take in a switched packet: its kind and lane from the route, its frames behind the route.
+
+        Raises:
+            RemoteProtocolError: the packet is malformed or breaks a rule of the stream.
+        """
+        if not frames:
+            raise RemoteProtocolError("a packet without frame 1")
+        stream = self._streams[Lane(lane)]
+        if kind == Kind.DATA:
+            events = self._receive_data(stream, Lane(lane), frames, now)
+        elif kind == Kind.ACK:
+            ack, grant, _ = decode_position(frames[0])
+            stream.position(ack, grant, now)
+            events = []
+        elif kind == Kind.SYNC:
+            ack, grant, reply = decode_position(frames[0])
+            self._urge(Lane(lane), stream.synchronize(ack, grant, reply, now))
+            events = []
+        else:
+            raise RemoteProtocolError(f"kind {kind} is none that crosses a session")
+        while self._unacknowledged and self._unacknowledged[0][0] <= self.bulk.acknowledged:
+            events.append(Delivered(self._unacknowledged.popleft()[1]))
+        return events
+
+    def _receive_data(self, stream: Stream, lane: Lane, frames: Sequence[Buffer], now: float) -> list[Event]:
+        data = decode_data(frames[0])
+        fresh, answers = stream.receive(data.seq, data.ack, data.grant, now)
+        self._urge(lane, answers)
+        if not fresh:
+            return []
+        batch = decode_batch(data.batch, frames[1:])
+        for message, _ in batch:
+            if isinstance(message, ON_BULK) is not (lane is Lane.BULK):
+                raise RemoteProtocolError(f"{type(message).__name__} on the {lane.name.lower()} lane")
+        if lane is Lane.CALLS:
+            messages = [message for message, _ in batch]
+            return [Received(messages), *self._claim(messages)]
+        stream.consume(1, now)
+        events: list[Event] = []
+        for message, chunk in batch:
+            events += self._begin(message) if isinstance(message, Begin) else self._chunk(message.transfer, chunk)
+        return events
+
+    def _urge(self, lane: Lane, packets: list[Frames]) -> None:
+        self._urgent += [(lane, frames) for frames in packets]
+
+    def _claim(self, messages: list[Message]) -> list[Event]:
+        """Note which transfers the messages announce; those that are complete already arrive now."""
+        events: list[Event] = []
+        for message in messages:
+            payload = getattr(message, "payload", None)
+            if isinstance(payload, Coming):
+                self._announced[payload.transfer] = payload.refs
+                if payload.transfer in self._unclaimed:
+                    events.append(self._arrive(payload.transfer, self._unclaimed.pop(payload.transfer)))
+        return events
+
+    def _arrive(self, transfer: int, payload: Pickled) -> Arrived:
+        return Arrived(transfer, payload._replace(refs=self._announced.pop(transfer)))
+
+    def _begin(self, message: Begin) -> list[Event]:
+        held = sum(incoming.nbytes for incoming in self._incoming.values())
+        held += sum(payload.nbytes for payload in self._unclaimed.values())
+        many = len(self._incoming) + len(self._unclaimed) >= 16 * limits.TRANSFERS_ACTIVE
+        if message.transfer in self._incoming or many:
+            raise RemoteProtocolError(f"transfer {message.transfer} begins out of turn")
+        if len(message.sizes) > limits.BUFFERS_MAX * 16:
+            raise RemoteProtocolError(f"a transfer of {len(message.sizes)} buffers")
+        self._incoming[message.transfer] = Incoming(message.sizes, limits.TRANSFERS_ACTIVE * self.object_max - held)
+        return []
+
+    def _chunk(self, transfer: int, chunk: Buffer | None) -> list[Event]:
+        incoming = self._incoming.get(transfer)
+        if incoming is None or chunk is None:
+            raise RemoteProtocolError(f"a chunk of transfer {transfer}, which has not begun")
+        incoming.write(chunk)
+        if not incoming.finished:
+            return []
+        payload = self._incoming.pop(transfer).payload()
+        if transfer in self._announced:
+            return [self._arrive(transfer, payload)]
+        self._unclaimed[transfer] = payload
+        return []
+
+    def consumed(self, packets: int, now: float) -> None:
+        """The owner is done with so many packets of the calls lane."""
+        self.calls.consume(packets, now)
+
+    # --- reconnecting and time
+
+    def resume(self, lane: Lane, now: float) -> None:
+        """The connection under this lane is new: tell the peer where this end stands, and ask it."""
+        self._urge(lane, [self._streams[lane].resume(now)])
+
+    def next_deadline(self) -> float | None:
+        """When ``poll`` has something to do, in the owner's clock."""
+        if self._urgent or (self._queue and self.calls.can_send) or (self.bulk_backlog and self.bulk.can_send):
+            return 0.0
+        due = [at for at in (self.calls.next_deadline(), self.bulk.next_deadline()) if at is not None]
+        return min(due) if due else None

@@ -1,0 +1,60 @@
+"""The maps that open and end things: HELLO, WELCOME, REGISTER, ...: which keys they must have, of which types.
+
+Keys that this version does not know are ignored, so that a later one may add some.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from raymq.errors import RemoteProtocolError
+from raymq.protocol.codec import pack, unpack
+from raymq.protocol.messages import Buffer
+from raymq.protocol.route import Kind
+
+TOKEN_SIZE = 32
+"""Bytes of a session's secret token."""
+
+CONTROL: dict[Kind, dict[str, type]] = {
+    Kind.HELLO: {"protocol": list, "token": bytes, "python": str, "raymq": str, "client": dict, "job": dict},
+    Kind.ATTACH: {"token": bytes},
+    Kind.BYE: {"token": bytes},
+    Kind.WELCOME: {"protocol": int, "heartbeat": float, "lease": float, "grace": float, "object_max": int, "cluster": dict},
+    Kind.REFUSED: {"code": str, "message": str, "retry": bool},
+    Kind.ATTACHED: {},
+    Kind.UNBOUND: {},
+    Kind.ENDED: {"code": str, "message": str},
+    Kind.PING: {},
+    Kind.REGISTER: {"protocol": list, "pid": int, "sessions": list, "cluster": dict},
+    Kind.REGISTERED: {"heartbeat": float, "lease": float, "grace": float, "object_max": int},
+    Kind.OPEN: {"client": dict, "job": dict},
+    Kind.OPENED: {"cluster": dict},
+    Kind.OPEN_FAILED: {"code": str, "message": str},
+    Kind.CLOSE: {"code": str, "message": str},
+    Kind.CLOSED: {"code": str, "message": str},
+    Kind.STATUS: {},
+    Kind.STATUS_REPLY: {"broker": dict, "bridges": list, "sessions": list, "counters": dict},
+}  # fmt: skip
+"""For each control kind the keys that must be there."""
+
+
+def encode_control(kind: Kind, **fields: Any) -> bytes:
+    """Pack the map of a control kind; a required key that is missing is a bug here and shows as KeyError."""
+    for key in CONTROL[kind]:
+        fields[key]
+    return pack(fields)
+
+
+def decode_control(kind: Kind, frame: Buffer) -> dict[str, Any]:
+    """Unpack and check the map of a control kind.
+
+    Raises:
+        RemoteProtocolError: it is no map, or lacks a key, or a value has another type.
+    """
+    fields = unpack(frame)
+    if type(fields) is not dict:
+        raise RemoteProtocolError(f"{kind.name} carries a map, not {str(fields)[:80]}")
+    for key, expected in CONTROL[kind].items():
+        if type(fields.get(key)) is not expected:
+            raise RemoteProtocolError(f"{kind.name} needs {key!r} of type {expected.__name__}")
+    return fields

@@ -1,0 +1,80 @@
+"""Every bound and every interval of the protocol, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KIB = 1 << 10
+MIB = 1 << 20
+GIB = 1 << 30
+
+PORT = 10001
+"""The broker's port where none is named: the one that Ray Client used."""
+
+INLINE_MAX = 64 * KIB
+"""A payload of up to so many bytes travels inside its message; a larger one goes as chunks on the bulk lane."""
+
+CHUNK = MIB
+"""Bytes in one chunk of a large payload: chunks of this size pipeline through the broker, one huge frame does not."""
+
+BATCH_BYTES = 256 * KIB
+"""A packet takes in messages until it holds this many bytes."""
+
+BATCH_MESSAGES = 512
+"""A packet takes in at most this many messages."""
+
+MESSAGE_MAX = 16 * MIB
+"""The largest single frame a peer may send. The sockets drop a connection that sends a larger one."""
+
+BUFFERS_MAX = 4 * BATCH_MESSAGES
+"""The most frames that one packet may have behind its first two."""
+
+WINDOW_CALLS = 64
+"""Credit on the calls lane, in packets, each way: at most 64 batches that the receiver has not looked at."""
+
+WINDOW_BULK = 16
+"""Credit on the bulk lane, in packets, each way: at most 16 MiB of chunks under way."""
+
+TRANSFERS_ACTIVE = 4
+"""Large payloads that share the bulk lane at a time; later ones wait their turn."""
+
+REFS_PER_MESSAGE = 10_000
+"""A message that lists references (fetch, release, ...) lists at most this many; longer lists are cut up."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The intervals of liveness, all in seconds.
+
+    Attributes:
+        heartbeat: between two heartbeats, each way.
+        lease: silence after which the broker holds a client (or bridge) for detached.
+        grace: how long a detached session is kept for its client to resume.
+    """
+
+    heartbeat: float = 1.0
+    lease: float = 10.0
+    grace: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.heartbeat < self.lease:
+            raise ValueError(
+                f"the heartbeat interval ({self.heartbeat} s) must be above 0 and below the lease ({self.lease} s)"
+            )
+        if self.grace < 0:
+            raise ValueError(f"the grace period ({self.grace} s) cannot be negative")
+
+
+PROBE_AFTER = 1.0
+"""Seconds without progress of what was sent before a stream asks its peer where it stands; doubles up to PROBE_MAX."""
+
+PROBE_MAX = 10.0
+
+ACK_DELAY = 0.02
+"""Seconds that an acknowledgement may wait for traffic to ride on."""
+
+OBJECT_MAX = 64 * GIB
+"""The largest value, pickled, in bytes, unless the broker is told another limit."""
+
+SESSIONS_MAX = 64
+"""Sessions that one broker serves at a time, unless it is told another limit."""

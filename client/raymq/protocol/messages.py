@@ -1,0 +1,290 @@
+"""The messages of a session, between client and bridge: what they are, and how each field is checked.
+
+A message is a named tuple with a ``CODE``; on the wire it is the msgpack array ``[CODE, *fields]``. References are
+integers that the side which makes them chooses: a client's are odd, a bridge's are even, so that neither waits
+for the other. ``MESSAGES`` is the table that the codec, protocol.md and the tests are held against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Union, get_type_hints
+
+from raymq.errors import RemoteProtocolError
+
+Buffer = Union[bytes, memoryview]
+
+
+class Pickled(NamedTuple):
+    """A value in pieces: its pickle, its out-of-band buffers, and the references that it mentions."""
+
+    inband: Buffer
+    buffers: Sequence[Buffer] = ()
+    refs: Sequence[int] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the pickle and all its buffers."""
+        return len(self.inband) + sum(len(buffer) for buffer in self.buffers)
+
+
+class Coming(NamedTuple):
+    """A payload whose bytes travel on the bulk lane, as the transfer of this number."""
+
+    transfer: int
+    refs: Sequence[int] = ()
+
+
+Payload = Union[Pickled, Coming]
+
+NOTHING = Pickled(b"")
+"""The payload of a message that needs none."""
+
+# --- client to bridge -------------------------------------------------------------------------------------------
+
+
+class Define(NamedTuple):
+    """A remote function (``kind`` "function") or an actor class ("class"), pickled with its default options."""
+
+    function: bytes
+    kind: str
+    name: str
+    payload: Payload
+    CODE = 1
+
+
+class Put(NamedTuple):
+    """Store a value in the cluster under ``ref``."""
+
+    ref: int
+    payload: Payload
+    CODE = 2
+
+
+class Task(NamedTuple):
+    """Call a function: ``payload`` is ``(args, kwargs)``, ``options`` a pickled dict or empty; one ref a return value."""
+
+    refs: list[int]
+    function: bytes
+    options: bytes
+    payload: Payload
+    CODE = 3
+
+
+class Create(NamedTuple):
+    """Create an actor, known from now on as ``actor``."""
+
+    actor: int
+    function: bytes
+    options: bytes
+    payload: Payload
+    CODE = 4
+
+
+class Call(NamedTuple):
+    """Call a method of an actor."""
+
+    refs: list[int]
+    actor: int
+    method: str
+    options: bytes
+    payload: Payload
+    CODE = 5
+
+
+class Fetch(NamedTuple):
+    """Ask for the values of references; each comes as a Value or a Failure, when it is there."""
+
+    refs: list[int]
+    CODE = 6
+
+
+class Unfetch(NamedTuple):
+    """Take a Fetch back: nobody waits any longer. A value already under way still comes."""
+
+    refs: list[int]
+    CODE = 7
+
+
+class Watch(NamedTuple):
+    """Ask to be told when references become ready. Answered at once by a Ready with ``request`` and those that are."""
+
+    request: int
+    refs: list[int]
+    fetch_local: bool
+    CODE = 8
+
+
+class Release(NamedTuple):
+    """Each listed reference is held once less by the client; one that was listed as often as it was made is dropped."""
+
+    refs: list[int]
+    CODE = 9
+
+
+class Request(NamedTuple):
+    """Ask the bridge to do ``operation``, with ``(args, kwargs)`` as the payload; one Reply or Refusal answers."""
+
+    request: int
+    operation: str
+    payload: Payload
+    CODE = 10
+
+
+class Goodbye(NamedTuple):
+    """The session ends here, after all that was sent before."""
+
+    CODE = 11
+
+
+# --- bridge to client -------------------------------------------------------------------------------------------
+
+
+class Value(NamedTuple):
+    """The value of a reference that was fetched."""
+
+    ref: int
+    payload: Payload
+    CODE = 32
+
+
+class Failure(NamedTuple):
+    """A fetched reference has no value but an error: ``error`` describes it, ``payload`` holds its pickled cause."""
+
+    ref: int
+    error: dict[str, Any]
+    payload: Payload
+    CODE = 33
+
+
+class Ready(NamedTuple):
+    """Watched references have a value or an error now. ``request`` is 0 where it does not answer a Watch."""
+
+    request: int
+    refs: list[int]
+    CODE = 34
+
+
+class Reply(NamedTuple):
+    """A Request was done; the payload is what it returned."""
+
+    request: int
+    payload: Payload
+    CODE = 35
+
+
+class Refusal(NamedTuple):
+    """A Request failed; fields as in Failure."""
+
+    request: int
+    error: dict[str, Any]
+    payload: Payload
+    CODE = 36
+
+
+class Log(NamedTuple):
+    """Lines that the session's workers printed; ``source`` names the stream and who wrote there."""
+
+    source: dict[str, Any]
+    lines: list[str]
+    CODE = 37
+
+
+# --- on the bulk lane, both ways --------------------------------------------------------------------------------
+
+
+class Begin(NamedTuple):
+    """A transfer begins: ``sizes`` are the bytes of its pickle and then of each of its buffers."""
+
+    transfer: int
+    sizes: list[int]
+    CODE = 64
+
+
+class Chunk(NamedTuple):
+    """The next bytes of a transfer: one frame behind the packet's first two."""
+
+    transfer: int
+    CODE = 65
+
+
+Message = Union[
+    Define, Put, Task, Create, Call, Fetch, Unfetch, Watch, Release, Request, Goodbye,
+    Value, Failure, Ready, Reply, Refusal, Log, Begin, Chunk,
+]  # fmt: skip
+
+MESSAGES: dict[int, Any] = {
+    message.CODE: message
+    for message in (
+        Define, Put, Task, Create, Call, Fetch, Unfetch, Watch, Release, Request, Goodbye,
+        Value, Failure, Ready, Reply, Refusal, Log, Begin, Chunk,
+    )
+}  # fmt: skip
+
+FROM_CLIENT = (Define, Put, Task, Create, Call, Fetch, Unfetch, Watch, Release, Request, Goodbye)
+FROM_BRIDGE = (Value, Failure, Ready, Reply, Refusal, Log)
+ON_BULK = (Begin, Chunk)
+
+
+def _plain(kind: type) -> Callable[[Any], bool]:
+    return lambda value: type(value) is kind
+
+
+def _count(value: Any) -> bool:
+    """An integer that counts or numbers something: never negative, and within 63 bits."""
+    return type(value) is int and 0 <= value < 1 << 63
+
+
+def _list_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: type(value) is list and all(map(check, value))
+
+
+def _payload(value: Any) -> bool:
+    return (
+        type(value) is list
+        and len(value) == 4
+        and type(value[0]) is bytes
+        and _counts(value[1])
+        and _counts(value[2])
+        and _count(value[3])
+    )
+
+
+_counts = _list_of(_count)
+
+_CHECKS: dict[Any, Callable[[Any], bool]] = {
+    int: _count,
+    str: _plain(str),
+    bytes: _plain(bytes),
+    bool: _plain(bool),
+    list[int]: _counts,
+    list[str]: _list_of(_plain(str)),
+    dict[str, Any]: lambda value: type(value) is dict and all(type(key) is str for key in value),
+    Payload: _payload,
+}
+
+FIELDS: dict[int, tuple[tuple[str, Any], ...]] = {
+    code: tuple((name, kind) for name, kind in get_type_hints(message).items()) for code, message in MESSAGES.items()
+}
+"""For each code the names and types of its fields, in the order in which they travel."""
+
+_CHECKERS = {code: tuple(_CHECKS[kind] for _, kind in fields) for code, fields in FIELDS.items()}
+
+
+def check_message(raw: Any) -> Any:
+    """Check one decoded msgpack array and name its message class.
+
+    Raises:
+        RemoteProtocolError: no such message, or a field is missing, too many, or of another type.
+    """
+    if type(raw) is not list or not raw or type(raw[0]) is not int or raw[0] not in MESSAGES:
+        raise RemoteProtocolError(f"not a message: {str(raw)[:80]}")
+    code = raw[0]
+    checkers = _CHECKERS[code]
+    if len(raw) != len(checkers) + 1:
+        raise RemoteProtocolError(f"{MESSAGES[code].__name__} has {len(checkers)} fields, here are {len(raw) - 1}")
+    for position, check in enumerate(checkers, 1):
+        if not check(raw[position]):
+            name, kind = FIELDS[code][position - 1]
+            raise RemoteProtocolError(f"{MESSAGES[code].__name__}.{name} is no {kind}: {str(raw[position])[:80]}")
+    return MESSAGES[code]

@@ -1,0 +1,90 @@
+"""Which versions go together: the rules of the handshake."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any, NamedTuple
+
+from raymq.protocol.version import PROTOCOL_NEWEST, PROTOCOL_OLDEST, __version__
+
+COMPARED_PACKAGES = ("cloudpickle", "msgpack", "pyzmq", "numpy", "pandas", "pyarrow", "torch", "scipy", "polars")
+"""Packages whose versions both sides tell: pickles of their objects may differ between versions."""
+
+
+class Mismatch(NamedTuple):
+    """Why two sides cannot work together: an error code of protocol.md, and a sentence that teaches."""
+
+    code: str
+    message: str
+
+
+def package_versions(names: Sequence[str] = COMPARED_PACKAGES) -> dict[str, str]:
+    """The versions of those packages that are installed here, from their metadata: nothing is imported."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def ray_version() -> str:
+    """The version of the Ray that is installed here, or an empty string."""
+    return package_versions(("ray",)).get("ray", "")
+
+
+def description() -> dict[str, Any]:
+    """What a side tells of itself in the handshake."""
+    return {
+        "python": platform.python_version(),
+        "raymq": __version__,
+        "ray": ray_version(),
+        "packages": package_versions(),
+    }
+
+
+def common_protocol(theirs: Any) -> int | None:
+    """The newest protocol version of both sides; ``theirs`` is ``[oldest, newest]``. None if there is none."""
+    if type(theirs) is not list or len(theirs) != 2 or not all(type(version) is int for version in theirs):
+        return None
+    newest = min(theirs[1], PROTOCOL_NEWEST)
+    return newest if newest >= max(theirs[0], PROTOCOL_OLDEST) else None
+
+
+def minor(version: str) -> tuple[int, int] | None:
+    """The major and minor number of a Python version string, or None if it is none."""
+    match = re.match(r"(\d+)\.(\d+)", version)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def python_mismatch(client: str, cluster: str) -> Mismatch | None:
+    """As in Ray: the minor versions must be equal, or functions and classes cannot be pickled across."""
+    if minor(client) == minor(cluster) and minor(client) is not None:
+        return None
+    wanted = ".".join(map(str, minor(cluster) or ("?",)))
+    return Mismatch(
+        "python-mismatch",
+        f"this client runs Python {client}, the cluster runs Python {cluster}: pickled functions do not cross minor "
+        f"versions. Run the client with Python {wanted}.",
+    )
+
+
+def ray_mismatch(client: str, cluster: str) -> Mismatch | None:
+    """A client may have no Ray; if it has one, it must be the cluster's."""
+    if not client or client == cluster:
+        return None
+    return Mismatch(
+        "ray-mismatch",
+        f"this client has Ray {client} installed, the cluster runs Ray {cluster}: their objects may not fit each "
+        f"other. Install ray=={cluster} on the client, or no Ray at all: raymq needs none there.",
+    )
+
+
+def differing_packages(client: dict[str, str], cluster: dict[str, str]) -> dict[str, tuple[str, str]]:
+    """Packages that both sides have, in different versions: name to (client's, cluster's)."""
+    both = sorted(client.keys() & cluster.keys())
+    return {name: (client[name], cluster[name]) for name in both if client[name] != cluster[name]}
