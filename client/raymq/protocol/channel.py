@@ -63,7 +63,9 @@ class Channel:
         self._queue: deque[Encoded] = deque()
         self._urgent: list[tuple[Lane, Frames]] = []
         self._transfers = 0
-        self._waiting: deque[tuple[int, Outgoing]] = deque()
+        self._prepared: dict[int, Outgoing] = {}
+        self._waiting: deque[tuple[int, int]] = deque()
+        self._early: deque[int] = deque()
         self._active: deque[tuple[int, Outgoing]] = deque()
         self._begun: set[int] = set()
         self._unacknowledged: deque[tuple[int, int]] = deque()
@@ -74,30 +76,44 @@ class Channel:
     # --- sending
 
     def announce(self, payload: Pickled) -> Pickled | Coming:
-        """What a message is to carry for this payload: itself if it is small, else a transfer that begins now.
+        """What a message is to carry for this payload: itself if it is small, else a transfer that follows it.
 
         Raises:
             PayloadTooLarge: it is above the limit for one object.
         """
-        nbytes = payload.nbytes
-        if nbytes <= limits.INLINE_MAX:
+        nbytes, parts = payload.nbytes, 1 + len(payload.buffers)
+        if nbytes <= limits.INLINE_MAX and parts <= limits.BUFFERS_MAX:
             return payload
         if nbytes > self.object_max:
             raise PayloadTooLarge(f"a value of {nbytes:,} bytes; this broker takes objects up to {self.object_max:,}")
+        if parts > limits.TRANSFER_PARTS_MAX:
+            raise PayloadTooLarge(
+                f"a value with {parts - 1:,} buffers; at most {limits.TRANSFER_PARTS_MAX:,} can travel"
+            )
         self._transfers += 1
-        self._waiting.append((self._transfers, Outgoing(payload)))
+        self._prepared[self._transfers] = Outgoing(payload)
         return Coming(self._transfers, payload.refs)
 
     def send(self, message: Message) -> None:
-        """Queue a message for the calls lane."""
+        """Queue a message for the calls lane.
+
+        Raises:
+            PayloadTooLarge: what it carries beside its payload does not fit into a frame.
+        """
         encoded = encode(message)
+        if len(encoded.body) > limits.BODY_MAX:
+            self._prepared.pop(encoded.transfer, None)
+            raise PayloadTooLarge(
+                f"a {type(message).__name__} of {len(encoded.body):,} bytes beside its values; "
+                f"at most {limits.BODY_MAX:,} can travel"
+            )
         self._queue.append(encoded)
         self.backlog += encoded.nbytes
 
     @property
     def bulk_backlog(self) -> int:
         """Transfers that are not wholly sent yet."""
-        return len(self._waiting) + len(self._active)
+        return len(self._prepared) + len(self._active)
 
     def poll(self, now: float) -> list[tuple[Lane, Frames]]:
         """All packets that can go now: answers first, then calls as far as credit goes, then chunks."""
@@ -107,7 +123,7 @@ class Channel:
         while self._more_chunks() and self.bulk.can_send:
             packets.append((Lane.BULK, self._send_chunk(now)))
         packets += [(Lane.CALLS, frames) for frames in self.calls.poll(now, waiting=bool(self._queue))]
-        packets += [(Lane.BULK, frames) for frames in self.bulk.poll(now, waiting=bool(self.bulk_backlog))]
+        packets += [(Lane.BULK, frames) for frames in self.bulk.poll(now, waiting=self._more_chunks())]
         return packets
 
     def _send_batch(self, now: float) -> Frames:
@@ -122,11 +138,20 @@ class Channel:
             nbytes += message.nbytes
             frames += len(message.buffers)
         self.backlog -= nbytes
-        return self.calls.send(join(batch), [buffer for message in batch for buffer in message.buffers], now)
+        packet = self.calls.send(join(batch), [buffer for message in batch for buffer in message.buffers], now)
+        self._waiting.extend((self.calls.sent, message.transfer) for message in batch if message.transfer)
+        return packet
 
     def _more_chunks(self) -> bool:
-        while self._waiting and len(self._active) < limits.TRANSFERS_ACTIVE:
-            self._active.append(self._waiting.popleft())
+        """Begin the transfers whose turn it is; a transfer begins once the message that announces it is sent."""
+        while self._early and self._early[0] <= self.calls.acknowledged:
+            self._early.popleft()
+        while (
+            self._waiting and len(self._active) < limits.TRANSFERS_ACTIVE and len(self._early) < limits.TRANSFERS_EARLY
+        ):
+            announced_in, number = self._waiting.popleft()
+            self._early.append(announced_in)
+            self._active.append((number, self._prepared.pop(number)))
         return bool(self._active)
 
     def _send_chunk(self, now: float) -> Frames:
@@ -152,14 +177,14 @@ class Channel:
         Raises:
             RemoteProtocolError: the packet is malformed or breaks a rule of the stream.
         """
-        if not frames:
-            raise RemoteProtocolError("a packet without frame 1")
+        if not 0 < len(frames) <= 1 + limits.BUFFERS_MAX:
+            raise RemoteProtocolError(f"{len(frames)} frames behind the route; 1 to {1 + limits.BUFFERS_MAX} may be")
         stream = self._streams[Lane(lane)]
         if kind == Kind.DATA:
             events = self._receive_data(stream, Lane(lane), frames, now)
         elif kind == Kind.ACK:
-            ack, grant, _ = decode_position(frames[0])
-            stream.position(ack, grant, now)
+            ack, grant, reply = decode_position(frames[0])
+            self._urge(Lane(lane), stream.position(ack, grant, reply, now))
             events = []
         elif kind == Kind.SYNC:
             ack, grant, reply = decode_position(frames[0])
@@ -199,6 +224,8 @@ class Channel:
         for message in messages:
             payload = getattr(message, "payload", None)
             if isinstance(payload, Coming):
+                if payload.transfer in self._announced:
+                    raise RemoteProtocolError(f"transfer {payload.transfer} is announced twice")
                 self._announced[payload.transfer] = payload.refs
                 if payload.transfer in self._unclaimed:
                     events.append(self._arrive(payload.transfer, self._unclaimed.pop(payload.transfer)))
@@ -208,14 +235,13 @@ class Channel:
         return Arrived(transfer, payload._replace(refs=self._announced.pop(transfer)))
 
     def _begin(self, message: Begin) -> list[Event]:
-        held = sum(incoming.nbytes for incoming in self._incoming.values())
-        held += sum(payload.nbytes for payload in self._unclaimed.values())
-        many = len(self._incoming) + len(self._unclaimed) >= 16 * limits.TRANSFERS_ACTIVE
-        if message.transfer in self._incoming or many:
+        twice = message.transfer in self._incoming or message.transfer in self._unclaimed
+        held = len(self._incoming) + len(self._unclaimed)
+        if twice or held >= limits.TRANSFERS_ACTIVE + limits.TRANSFERS_EARLY:
             raise RemoteProtocolError(f"transfer {message.transfer} begins out of turn")
-        if len(message.sizes) > limits.BUFFERS_MAX * 16:
-            raise RemoteProtocolError(f"a transfer of {len(message.sizes)} buffers")
-        self._incoming[message.transfer] = Incoming(message.sizes, limits.TRANSFERS_ACTIVE * self.object_max - held)
+        if len(message.sizes) > limits.TRANSFER_PARTS_MAX:
+            raise RemoteProtocolError(f"a transfer of {len(message.sizes)} parts")
+        self._incoming[message.transfer] = Incoming(message.sizes, self.object_max)
         return []
 
     def _chunk(self, transfer: int, chunk: Buffer | None) -> list[Event]:
@@ -243,7 +269,7 @@ class Channel:
 
     def next_deadline(self) -> float | None:
         """When ``poll`` has something to do, in the owner's clock."""
-        if self._urgent or (self._queue and self.calls.can_send) or (self.bulk_backlog and self.bulk.can_send):
+        if self._urgent or (self._queue and self.calls.can_send) or (self.bulk.can_send and self._more_chunks()):
             return 0.0
         due = [at for at in (self.calls.next_deadline(), self.bulk.next_deadline()) if at is not None]
         return min(due) if due else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from reprlib import repr as brief
 from typing import Any, NamedTuple
 
 import msgpack
@@ -32,23 +33,27 @@ class Encoded(NamedTuple):
     body: bytes
     buffers: Sequence[Buffer]
     nbytes: int
+    transfer: int = 0
+    """The transfer that it announces, if its payload travels as one."""
 
 
 def encode(message: Message) -> Encoded:
     """Encode one message; its payload's buffers are passed on, not copied."""
     fields: list[Any] = [message.CODE, *message]
     buffers: Sequence[Buffer] = ()
+    transfer = 0
     last = fields[-1]
     if type(last) is Pickled:
         buffers = last.buffers
         fields[-1] = (last.inband, [len(buffer) for buffer in buffers], last.refs, 0)
     elif type(last) is Coming:
-        fields[-1] = (b"", (), last.refs, last.transfer)
+        transfer = last.transfer
+        fields[-1] = (b"", (), last.refs, transfer)
     try:
         body = pack(fields)
     except (TypeError, ValueError, OverflowError) as error:
         raise LocalProtocolError(f"{type(message).__name__} cannot be encoded: {error}") from error
-    return Encoded(body, buffers, len(body) + sum(len(buffer) for buffer in buffers))
+    return Encoded(body, buffers, len(body) + sum(len(buffer) for buffer in buffers), transfer)
 
 
 def encode_chunk(transfer: int, data: memoryview) -> Encoded:
@@ -83,7 +88,7 @@ class Data(NamedTuple):
 def _counters(raw: Any, length: int, kind: str) -> None:
     counts = type(raw) is list and len(raw) == length
     if not counts or not all(type(field) is int and 0 <= field < 1 << 63 for field in raw[:3]):
-        raise RemoteProtocolError(f"{kind} is an array of {length} that begins with counters, not {str(raw)[:80]}")
+        raise RemoteProtocolError(f"{kind} is an array of {length} that begins with counters, not {brief(raw)}")
 
 
 def decode_data(frame: Buffer) -> Data:
@@ -107,7 +112,7 @@ def decode_position(frame: Buffer) -> tuple[int, int, bool]:
     """
     raw = unpack(frame)
     if type(raw) is not list or len(raw) != 3 or type(raw[2]) is not bool:
-        raise RemoteProtocolError(f"a position is [ack, grant, reply], not {str(raw)[:80]}")
+        raise RemoteProtocolError(f"a position is [ack, grant, reply], not {brief(raw)}")
     _counters(raw[:2], 2, "a position")
     return raw[0], raw[1], raw[2]
 

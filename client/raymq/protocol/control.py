@@ -5,12 +5,16 @@ Keys that this version does not know are ignored, so that a later one may add so
 
 from __future__ import annotations
 
+from reprlib import repr as brief
 from typing import Any
 
 from raymq.errors import RemoteProtocolError
 from raymq.protocol.codec import pack, unpack
 from raymq.protocol.messages import Buffer
 from raymq.protocol.route import Kind
+
+CONTROL_MAX = 1 << 20
+"""Bytes that the map of a control packet may have."""
 
 TOKEN_SIZE = 32
 """Bytes of a session's secret token."""
@@ -49,12 +53,16 @@ def decode_control(kind: Kind, frame: Buffer) -> dict[str, Any]:
     """Unpack and check the map of a control kind.
 
     Raises:
-        RemoteProtocolError: it is no map, or lacks a key, or a value has another type.
+        RemoteProtocolError: it is too large, or no map, or lacks a key, or a value has another type.
     """
+    if len(frame) > CONTROL_MAX:
+        raise RemoteProtocolError(f"{kind.name} of {len(frame):,} bytes; at most {CONTROL_MAX:,} are accepted")
     fields = unpack(frame)
     if type(fields) is not dict:
-        raise RemoteProtocolError(f"{kind.name} carries a map, not {str(fields)[:80]}")
+        raise RemoteProtocolError(f"{kind.name} carries a map, not {brief(fields)}")
     for key, expected in CONTROL[kind].items():
+        if expected is float and type(fields.get(key)) is int:
+            fields[key] = float(fields[key])  # msgpack has both, and some languages write 1.0 as 1
         if type(fields.get(key)) is not expected:
             raise RemoteProtocolError(f"{kind.name} needs {key!r} of type {expected.__name__}")
     return fields

@@ -26,8 +26,14 @@ BATCH_MESSAGES = 512
 MESSAGE_MAX = 16 * MIB
 """The largest single frame a peer may send. The sockets drop a connection that sends a larger one."""
 
+BODY_MAX = MESSAGE_MAX - KIB
+"""Bytes that one encoded message may have without its buffers, so that it fits into a frame with its header."""
+
 BUFFERS_MAX = 4 * BATCH_MESSAGES
 """The most frames that one packet may have behind its first two."""
+
+TRANSFER_PARTS_MAX = 16 * BUFFERS_MAX
+"""The most parts, its pickle and its buffers, that a payload on the bulk lane may have."""
 
 WINDOW_CALLS = 64
 """Credit on the calls lane, in packets, each way: at most 64 batches that the receiver has not looked at."""
@@ -37,6 +43,10 @@ WINDOW_BULK = 16
 
 TRANSFERS_ACTIVE = 4
 """Large payloads that share the bulk lane at a time; later ones wait their turn."""
+
+TRANSFERS_EARLY = 16
+"""Large payloads that may begin before the peer acknowledges the messages that announce them; later ones wait. So a
+receiver whose calls lane hangs holds no more than so many payloads that it cannot place."""
 
 REFS_PER_MESSAGE = 10_000
 """A message that lists references (fetch, release, ...) lists at most this many; longer lists are cut up."""

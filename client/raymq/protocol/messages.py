@@ -1,13 +1,14 @@
 """The messages of a session, between client and bridge: what they are, and how each field is checked.
 
-A message is a named tuple with a ``CODE``; on the wire it is the msgpack array ``[CODE, *fields]``. References are
-integers that the side which makes them chooses: a client's are odd, a bridge's are even, so that neither waits
-for the other. ``MESSAGES`` is the table that the codec, protocol.md and the tests are held against.
+A message is a named tuple with a ``CODE``; on the wire it is the msgpack array ``[CODE, *fields]``. References, actors
+and functions are numbers that the side which makes them chooses: a client's are odd, a bridge's are even, so that
+neither waits for the other. ``MESSAGES`` is the table that the codec, protocol.md and the tests are held against.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from reprlib import repr as brief
 from typing import Any, NamedTuple, Union, get_type_hints
 
 from raymq.errors import RemoteProtocolError
@@ -46,7 +47,7 @@ NOTHING = Pickled(b"")
 class Define(NamedTuple):
     """A remote function (``kind`` "function") or an actor class ("class"), pickled with its default options."""
 
-    function: bytes
+    function: int
     kind: str
     name: str
     payload: Payload
@@ -65,7 +66,7 @@ class Task(NamedTuple):
     """Call a function: ``payload`` is ``(args, kwargs)``, ``options`` a pickled dict or empty; one ref a return value."""
 
     refs: list[int]
-    function: bytes
+    function: int
     options: bytes
     payload: Payload
     CODE = 3
@@ -75,7 +76,7 @@ class Create(NamedTuple):
     """Create an actor, known from now on as ``actor``."""
 
     actor: int
-    function: bytes
+    function: int
     options: bytes
     payload: Payload
     CODE = 4
@@ -278,7 +279,7 @@ def check_message(raw: Any) -> Any:
         RemoteProtocolError: no such message, or a field is missing, too many, or of another type.
     """
     if type(raw) is not list or not raw or type(raw[0]) is not int or raw[0] not in MESSAGES:
-        raise RemoteProtocolError(f"not a message: {str(raw)[:80]}")
+        raise RemoteProtocolError(f"not a message: {brief(raw)}")
     code = raw[0]
     checkers = _CHECKERS[code]
     if len(raw) != len(checkers) + 1:
@@ -286,5 +287,5 @@ def check_message(raw: Any) -> Any:
     for position, check in enumerate(checkers, 1):
         if not check(raw[position]):
             name, kind = FIELDS[code][position - 1]
-            raise RemoteProtocolError(f"{MESSAGES[code].__name__}.{name} is no {kind}: {str(raw[position])[:80]}")
+            raise RemoteProtocolError(f"{MESSAGES[code].__name__}.{name} is no {kind}: {brief(raw[position])}")
     return MESSAGES[code]

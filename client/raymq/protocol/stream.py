@@ -7,7 +7,11 @@ receiver holds at most ``window`` packets that nobody has looked at.
 
 A loss can only come from a connection that broke or from a broker that died. It is noticed three ways: the next
 packet's number leaves a gap; the peer resumes and says where it stands (SYNC); or nothing moves for a while, and
-the sender asks (a SYNC that wants a reply).
+the sender asks (an ACK that wants a reply).
+
+SYNC asks to send again all that its sender lacks. An ACK says where its sender stands and no more: packets that it
+lacks may still be under way, so on a slow link nothing is sent twice. Only where the answer to a question shows no
+progress since it was asked is the rest lost, for a connection keeps the order.
 
 Pure: no socket, no clock. Every method that may cause packets returns them.
 """
@@ -47,6 +51,7 @@ class Stream:
         self._probe_at: float | None = None
         self._probe_interval = PROBE_AFTER
         self._replayed_until = -1.0
+        self._asked = False
         # receiving
         self.received = 0
         self.consumed = 0
@@ -115,7 +120,13 @@ class Stream:
         return False, []
 
     def consume(self, packets: int, now: float) -> None:
-        """The owner is done with so many delivered packets: the peer may send as many more."""
+        """The owner is done with so many delivered packets: the peer may send as many more.
+
+        Raises:
+            LocalProtocolError: so many have not been delivered.
+        """
+        if self.consumed + packets > self.received:
+            raise LocalProtocolError("more packets consumed than were delivered")
         self.consumed += packets
         self._schedule_ack(now)
 
@@ -127,40 +138,54 @@ class Stream:
 
     # --- positions
 
-    def position(self, ack: int, grant: int, now: float) -> None:
-        """Take in an ACK.
+    def position(self, ack: int, grant: int, reply: bool, now: float) -> list[Frames]:
+        """Take in an ACK: the peer stands at ``ack``; answer if it asks, replay if it proves a loss.
 
         Raises:
-            RemoteProtocolError: it acknowledges what was never sent.
+            RemoteProtocolError: it acknowledges what was never sent, or grants more than a window.
         """
-        self._heard(ack, grant, now)
+        progress = self._heard(ack, grant, now)
+        if reply:
+            return [self._ack(reply=False)]
+        if progress or not self._asked:
+            return []
+        self._asked = False
+        return self._replay(now)
 
     def synchronize(self, ack: int, grant: int, reply: bool, now: float) -> list[Frames]:
         """Take in a SYNC: the peer stands at ``ack``; send again all that it lacks, and answer if it asks.
 
         Raises:
-            RemoteProtocolError: it acknowledges what was never sent.
+            RemoteProtocolError: it acknowledges what was never sent, or grants more than a window.
         """
         self._heard(ack, grant, now)
-        packets = [self._sync(reply=False)] if reply else []
-        if now >= self._replayed_until and self._kept:
-            # A peer that was stuck asks several times at once; answering each with a whole window would flood it.
-            self._replayed_until = now + PROBE_AFTER / 2
-            packets += [self._frames(packet) for packet in self._kept]
-        return packets
+        return ([self._sync(reply=False)] if reply else []) + self._replay(now)
+
+    def _replay(self, now: float) -> list[Frames]:
+        if now < self._replayed_until or not self._kept:
+            return []  # a peer that was stuck may ask several times at once; a whole window each would flood it
+        self._replayed_until = now + PROBE_AFTER / 2
+        return [self._frames(packet) for packet in self._kept]
 
     def resume(self, now: float) -> Frames:
         """The connection is new: say where this end stands, and ask the same of the peer."""
+        self._probe_interval = PROBE_AFTER
         self._probe_at = now + self._probe_interval
         self._replayed_until = -1.0
         return self._sync(reply=True)
 
+    def _ack(self, *, reply: bool) -> Frames:
+        return [self._routes[Kind.ACK], pack((*self._position(), reply))]
+
     def _sync(self, *, reply: bool) -> Frames:
         return [self._routes[Kind.SYNC], pack((*self._position(), reply))]
 
-    def _heard(self, ack: int, grant: int, now: float) -> None:
+    def _heard(self, ack: int, grant: int, now: float) -> bool:
+        """Take in where the peer stands; returns whether that is further than before."""
         if ack > self.sent:
             raise RemoteProtocolError(f"the peer acknowledges packet {ack}, the last one sent is {self.sent}")
+        if grant > ack + self.window:
+            raise RemoteProtocolError(f"the peer grants packet {grant}, more than {self.window} after {ack}")
         progress = ack > self.acknowledged or grant > self.granted
         self.granted = max(self.granted, grant)
         while self._kept and self._kept[0].seq <= ack:
@@ -169,7 +194,9 @@ class Stream:
         if progress:
             self._probe_interval = PROBE_AFTER
             self._replayed_until = -1.0
+            self._asked = False
             self._probe_at = now + PROBE_AFTER if self._kept else None
+        return progress
 
     # --- time
 
@@ -184,9 +211,10 @@ class Stream:
         elif now >= self._probe_at:
             self._probe_interval = min(2 * self._probe_interval, PROBE_MAX)
             self._probe_at = now + self._probe_interval
-            packets.append(self._sync(reply=True))
+            self._asked = True
+            packets.append(self._ack(reply=True))
         if self._ack_at is not None and now >= self._ack_at:
-            packets.append([self._routes[Kind.ACK], pack((*self._position(), False))])
+            packets.append(self._ack(reply=False))
         return packets
 
     def next_deadline(self) -> float | None:

@@ -48,7 +48,10 @@ class Incoming:
         if not 0 < sum(sizes) <= limit:
             raise RemoteProtocolError(f"a transfer of {sum(sizes)} bytes; 1 to {limit} are accepted here")
         self.nbytes = sum(sizes)
-        self._parts = [bytearray(size) for size in sizes]
+        try:
+            self._parts = [bytearray(size) for size in sizes]
+        except MemoryError:
+            raise RemoteProtocolError(f"no memory for a transfer of {self.nbytes:,} bytes") from None
         self._left = self.nbytes
         self._part = 0
         self._offset = 0

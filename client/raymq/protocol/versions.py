@@ -57,7 +57,7 @@ def common_protocol(theirs: Any) -> int | None:
 
 def minor(version: str) -> tuple[int, int] | None:
     """The major and minor number of a Python version string, or None if it is none."""
-    match = re.match(r"(\d+)\.(\d+)", version)
+    match = re.match(r"(\d{1,4})\.(\d{1,4})", version)
     return (int(match[1]), int(match[2])) if match else None
 
 

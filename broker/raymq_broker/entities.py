@@ -1,0 +1,66 @@
+"""What the broker knows of: sessions and bridges, and the states that they pass through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+
+class SessionState(Enum):
+    """Where a session stands. The one table of its transitions::
+
+        WAITING   --a bridge is idle-->        OPENING
+        WAITING   --client gone-->             (ended)
+        OPENING   --bridge: OPENED-->          ATTACHED
+        OPENING   --bridge: OPEN_FAILED-->     (ended)
+        ATTACHED  --connection gone-->         DETACHED
+        DETACHED  --client: ATTACH, HELLO-->   ATTACHED
+        DETACHED  --grace over-->              (ended)
+        any       --BYE, CLOSED, bridge lost-> (ended)
+    """
+
+    WAITING = "waiting"
+    OPENING = "opening"
+    ATTACHED = "attached"
+    DETACHED = "detached"
+
+
+class BridgeState(Enum):
+    """Where a bridge stands. A bridge serves one session and ends with it."""
+
+    IDLE = "idle"
+    BUSY = "busy"
+    GONE = "gone"
+
+
+@dataclass
+class Bridge:
+    """A process that can drive the cluster for one session."""
+
+    id: bytes
+    pid: int
+    cluster: dict[str, Any]
+    protocol: int
+    since: float
+    state: BridgeState = BridgeState.IDLE
+    session: bytes | None = None
+    lanes: dict[int, bytes] = field(default_factory=dict)
+
+
+@dataclass
+class Session:
+    """One client's life, as far as the broker has a part in it."""
+
+    id: bytes
+    digest: bytes
+    protocol: int
+    client: dict[str, Any]
+    job: dict[str, Any]
+    since: float
+    last_seen: float
+    state: SessionState = SessionState.WAITING
+    changed: float = 0.0
+    bridge: bytes | None = None
+    cluster: dict[str, Any] = field(default_factory=dict)
+    lanes: dict[int, bytes] = field(default_factory=dict)

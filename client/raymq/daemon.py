@@ -1,0 +1,74 @@
+"""What the processes on the head node have in common: their log, and how they are supervised. Needs the head extra.
+
+A supervised process has a pipe as its standard input, which its supervisor holds open and never writes to: its end
+means that the supervisor is gone, and that the process stops. It tells the supervisor what happens as JSON lines on
+its standard output. Logs go to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+
+def configure_logging(log_format: str, **context: Any) -> structlog.stdlib.BoundLogger:
+    """Set up structlog on standard error as ``"console"`` or ``"json"``, and return a logger bound to ``context``."""
+    renderer: Any = structlog.processors.JSONRenderer()
+    if log_format == "console":
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger().bind(**context)
+    return logger
+
+
+_events_to = 1
+
+
+def claim_stdout() -> None:
+    """Keep standard output for events: whatever else prints there, Ray for instance, goes to standard error."""
+    global _events_to
+    _events_to = os.dup(1)
+    os.dup2(2, 1)
+
+
+def tell(event: str, **fields: Any) -> None:
+    """Tell the supervisor, or whoever reads standard output, one event."""
+    try:
+        os.write(_events_to, json.dumps({"event": event, **fields}).encode() + b"\n")
+    except BrokenPipeError:
+        pass  # the supervisor is gone; the end of standard input says so too, and is what we act on
+
+
+def stop_on_signals(stop: Callable[[], None]) -> None:
+    """Call ``stop`` on SIGTERM and SIGINT, from the main thread, between two bytecodes: it must only set a flag."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop())
+
+
+def stop_with_supervisor(stop: Callable[[], None]) -> None:
+    """Call ``stop``, from a thread of its own, when standard input ends."""
+
+    def watch() -> None:
+        # Read from the descriptor: at exit the interpreter would wait for the lock of a buffered sys.stdin.
+        while os.read(0, 1024):
+            pass
+        stop()
+
+    threading.Thread(target=watch, name="supervisor-watch", daemon=True).start()

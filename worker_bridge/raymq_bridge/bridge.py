@@ -1,0 +1,219 @@
+"""The bridge's shell: two DEALER sockets and a clock around the link, and the session's executor beside them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import queue
+import socket as sockets
+import threading
+import time
+import uuid
+from collections import Counter
+from typing import Any
+
+import structlog
+import zmq
+
+from raymq.errors import RemoteProtocolError
+from raymq.protocol import versions
+from raymq.protocol.channel import Arrived, Delivered, Received
+from raymq.protocol.limits import MESSAGE_MAX, Timing
+from raymq.protocol.messages import Coming, Message, Pickled
+from raymq.protocol.route import Lane
+from raymq_bridge import cluster
+from raymq_bridge.executor import Executor
+from raymq_bridge.link import Ended, Event, Link, LinkState, Opened
+
+DRAIN = 100
+"""Packets taken from one socket before the other things get their turn."""
+
+SHUTDOWN_TIME = 10.0
+"""Seconds that Ray gets to end the job in good order; then the process just ends, which Ray notices too."""
+
+
+class Bridge:
+    """Owns the sockets; everything but the executor runs in the thread that calls ``run``.
+
+    Args:
+        broker: the broker's endpoint for bridges.
+        address: the Ray cluster's GCS, ``HOST:PORT``, or ``auto``.
+        redis: ``username`` and ``password``, empty where there is none.
+        log: a structlog logger.
+    """
+
+    def __init__(self, broker: str, address: str, redis: dict[str, str], log: structlog.stdlib.BoundLogger) -> None:
+        self._broker = broker
+        self._address = address
+        self._redis = redis
+        self._log = log
+        self._description = {**versions.description(), "ray": cluster.VERSION}
+        self._link = Link(uuid.uuid4().bytes, os.getpid(), self._description, time.monotonic())
+        self._outbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._goodbye = False
+        self._stopping = False
+        self._executor: Executor | None = None
+        self._held: dict[int, int] = {}
+        self._counters: Counter[str] = Counter()
+        self._wake_reader, self._wake_writer = sockets.socketpair()
+        self._wake_writer.setblocking(False)
+
+    def stop(self) -> None:
+        """Make ``run`` return; callable from a signal handler and from any thread."""
+        self._stopping = True
+        self._wake()
+
+    def _wake(self) -> None:
+        try:
+            self._wake_writer.send(b"\0")
+        except OSError:
+            pass  # the pipe is full, so the loop is awake, or closed, so there is no loop
+
+    def run(self) -> None:
+        """Register, serve one session, and return when it has ended."""
+        with zmq.Context() as context:
+            lanes = {lane: self._open(context) for lane in Lane}
+            try:
+                self._serve(lanes)
+            finally:
+                for dealer in lanes.values():
+                    dealer.close(linger=500)
+        self._wake_reader.close()
+        self._shut_down()
+
+    def _open(self, context: zmq.Context[Any]) -> zmq.Socket[bytes]:
+        dealer = context.socket(zmq.DEALER)
+        dealer.maxmsgsize = MESSAGE_MAX
+        dealer.sndhwm = dealer.rcvhwm = 1000
+        dealer.reconnect_ivl = 50
+        dealer.reconnect_ivl_max = 500
+        dealer.heartbeat_ivl = int(Timing.heartbeat * 1000)
+        dealer.heartbeat_timeout = int(Timing.lease * 1000)
+        dealer.connect(self._broker)
+        return dealer
+
+    def _serve(self, lanes: dict[Lane, zmq.Socket[bytes]]) -> None:
+        poller = zmq.Poller()
+        for dealer in lanes.values():
+            poller.register(dealer, zmq.POLLIN)
+        poller.register(self._wake_reader, zmq.POLLIN)
+        while True:
+            self._take_outbox()
+            packets, events = self._link.poll(time.monotonic())
+            for lane, frames in packets:
+                self._send(lanes[lane], frames)
+            self._act(events)
+            if self._link.state is LinkState.ENDED or self._stopping:
+                break
+            wait = self._link.next_deadline() - time.monotonic()
+            ready: dict[Any, int] = dict(poller.poll(max(0.0, wait) * 1000 + (wait > 0)))
+            if self._wake_reader.fileno() in ready or self._wake_reader in ready:
+                self._wake_reader.recv(4096)
+            for dealer in lanes.values():
+                if dealer in ready:
+                    self._drain(dealer)
+        if self._stopping and self._link.state is LinkState.SERVING:
+            self._link.ended("bridge-stopped", "the bridge of this session was stopped")
+        for lane, frames in self._link.poll(time.monotonic())[0]:
+            self._send(lanes[lane], frames)
+
+    def _send(self, dealer: zmq.Socket[bytes], frames: list[Any]) -> None:
+        try:
+            dealer.send_multipart(frames, zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            self._counters["dropped"] += 1  # the broker does not read; the stream notices and sends again
+
+    def _drain(self, dealer: zmq.Socket[bytes]) -> None:
+        for _ in range(DRAIN):
+            try:
+                frames = dealer.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            try:
+                events = self._link.receive([frame.buffer for frame in frames], time.monotonic())
+            except RemoteProtocolError as error:
+                self._broken(error)
+                return
+            self._act(events)
+
+    def _broken(self, error: RemoteProtocolError) -> None:
+        self._counters["malformed"] += 1
+        self._log.warning("malformed", error=str(error))
+        if self._link.state is LinkState.SERVING:
+            self._link.ended("protocol-error", f"the client broke the protocol: {error}")
+
+    def _act(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, Received | Arrived):
+                if self._executor is not None:
+                    self._executor.put(event)
+            elif isinstance(event, Delivered):
+                nbytes = self._held.pop(event.transfer, 0)
+                if self._executor is not None:
+                    self._executor.delivered(nbytes)
+            elif isinstance(event, Opened):
+                self._start_session(event)
+            elif isinstance(event, Ended):
+                self._log.info("session_closed", code=event.code, message=event.message)
+
+    def _start_session(self, opened: Opened) -> None:
+        try:
+            job = cluster.connect(self._address, opened.job, self._redis)
+        except cluster.NoCluster as error:
+            self._log.warning("no_cluster", error=str(error))
+            self._link.failed("no-cluster", str(error))
+            return
+        channel = self._link.channel
+        if channel is None:
+            return
+        self._executor = Executor(self._post, self._consumed, self._said_goodbye, channel.object_max)
+        self._executor.start()
+        self._log.info("session_opened", session=channel.session.hex(), job_id=job["job_id"])
+        self._link.opened({**self._description, **job, "pid": os.getpid(), "host": platform.node()})
+
+    # --- called from the executor's threads
+
+    def _post(self, message: Message) -> None:
+        self._outbox.put(message)
+        self._wake()
+
+    def _consumed(self) -> None:
+        self._outbox.put(None)
+        self._wake()
+
+    def _said_goodbye(self) -> None:
+        self._goodbye = True
+        self._wake()
+
+    def _take_outbox(self) -> None:
+        channel = self._link.channel
+        while channel is not None:
+            try:
+                message: Any = self._outbox.get_nowait()
+            except queue.Empty:
+                break
+            if message is None:
+                channel.consumed(1, time.monotonic())
+                continue
+            payload = getattr(message, "payload", None)
+            if isinstance(payload, Pickled):
+                payload = channel.announce(payload)
+                if isinstance(payload, Coming):
+                    self._held[payload.transfer] = message.payload.nbytes
+                    message = message._replace(payload=payload)
+            channel.send(message)
+        if self._goodbye and self._link.state is LinkState.SERVING:
+            self._link.ended("goodbye", "the client said goodbye")
+
+    # --- the end
+
+    def _shut_down(self) -> None:
+        """End the Ray job; a call that is stuck in Ray must not keep the process, and with it the job, alive."""
+        watchdog = threading.Timer(SHUTDOWN_TIME, os._exit, (1,))
+        watchdog.daemon = True
+        watchdog.start()
+        if self._executor is not None:
+            self._executor.stop()
+        cluster.disconnect()
+        watchdog.cancel()
+        self._log.info("bridge_stopped", counters=dict(self._counters))

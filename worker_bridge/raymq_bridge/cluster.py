@@ -1,0 +1,231 @@
+"""The cluster face: the one module of a bridge that imports ray, and the one place that knows Ray's internals.
+
+Each internal that is touched has one name here, in ``INTERNALS``, and a test that says so by that name when a new
+Ray moves it. Everything else is Ray's public API.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import ray
+import ray.exceptions
+import ray.util
+from ray._private.ray_logging import global_worker_stdstream_dispatcher
+from ray._private.worker import print_worker_logs
+
+INTERNALS = (
+    "ObjectRef._on_completed(callback)",
+    "ObjectRef._on_ready(callback)",
+    "ActorHandle._ray_method_signatures",
+    "ActorHandle._ray_method_num_returns",
+    "ActorHandle._ray_actor_creation_function_descriptor.class_name",
+    "ActorHandle._actor_id",
+    "ray._private.ray_logging.global_worker_stdstream_dispatcher",
+    "ray._private.worker.print_worker_logs",
+)
+
+VERSION: str = ray.__version__
+
+
+class NoCluster(Exception):
+    """The Ray cluster cannot be reached."""
+
+
+def connect(address: str, job: dict[str, Any], redis: dict[str, str]) -> dict[str, Any]:
+    """Become a driver of the cluster: a Ray job of its own.
+
+    Args:
+        address: the GCS, ``HOST:PORT``, or ``auto``.
+        job: ``namespace`` and ``runtime_env`` as in ``ray.init``, either may be missing.
+        redis: ``username`` and ``password`` for the cluster's Redis, either may be missing.
+
+    Returns:
+        ``job_id``, ``node_id``, ``dashboard_url``, ``namespace``, ``address``.
+
+    Raises:
+        NoCluster: nothing answers at the address, or it refuses us.
+    """
+    options = {f"_redis_{key}": value for key, value in redis.items() if value}
+    try:
+        context = ray.init(
+            address=address,
+            namespace=job.get("namespace"),
+            runtime_env=job.get("runtime_env"),
+            log_to_driver=True,
+            configure_logging=False,
+            **options,
+        )
+    except (ConnectionError, ray.exceptions.RayError, RuntimeError, ValueError) as error:
+        raise NoCluster(f"no Ray cluster at {address}: {_causes(error)}") from error
+    # Workers' output goes to the client, not to the bridge's own log.
+    global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
+    here = ray.get_runtime_context()
+    return {
+        "job_id": here.get_job_id(),
+        "node_id": here.get_node_id(),
+        "namespace": here.namespace,
+        "dashboard_url": context.dashboard_url or "",
+        "address": context.address_info["address"],
+    }
+
+
+def _causes(error: BaseException | None) -> str:
+    texts = []
+    while error is not None:
+        texts.append(str(error) or type(error).__name__)
+        error = error.__cause__
+    return ": ".join(texts)
+
+
+def disconnect() -> None:
+    """End the job: Ray drops its objects, cancels its tasks, and terminates its actors that are not detached."""
+    ray.shutdown()
+
+
+def listen_to_workers(callback: Callable[[str, list[str]], None]) -> None:
+    """Call ``callback(stream, lines)`` with what the job's workers print, formatted as Ray would print it."""
+
+    def handle(data: dict[str, Any]) -> None:
+        with io.StringIO() as text:
+            print_worker_logs(data, text)
+            callback("stderr" if data["is_err"] else "stdout", text.getvalue().splitlines())
+
+    global_worker_stdstream_dispatcher.add_handler("raymq", handle)
+
+
+# --- calls
+
+
+def remote(target: Any, options: dict[str, Any]) -> Any:
+    """Make a remote function or an actor class, as the decorator ``@ray.remote(**options)`` does."""
+    for name, method in list(vars(target).items()) if isinstance(target, type) else ():
+        method_options = getattr(method, "__raymq_method__", None)
+        if method_options:
+            setattr(target, name, ray.method(**method_options)(method))
+    return ray.remote(**options)(target) if options else ray.remote(target)
+
+
+def put(value: Any) -> Any:
+    """Store a value in the cluster."""
+    return ray.put(value)
+
+
+def submit(callee: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Any]:
+    """Call a remote function or an actor's method; one reference for each value that it returns."""
+    returned = callee.remote(*args, **kwargs)
+    if returned is None:
+        return []
+    return returned if isinstance(returned, list) else [returned]
+
+
+def create(actor_class: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """Create an actor."""
+    return actor_class.remote(*args, **kwargs)
+
+
+def method(handle: Any, name: str, options: dict[str, Any]) -> Any:
+    """A method of an actor, ready to be called."""
+    found = getattr(handle, name)
+    return found.options(**options) if options else found
+
+
+# --- references
+
+
+def is_reference(value: Any) -> bool:
+    """Whether this is a reference to an object."""
+    return isinstance(value, ray.ObjectRef)
+
+
+def is_actor(value: Any) -> bool:
+    """Whether this is a handle to an actor."""
+    return isinstance(value, ray.actor.ActorHandle)
+
+
+def identity(value: Any) -> bytes:
+    """What makes two references, or two handles, the same."""
+    return bytes(value._actor_id.binary() if is_actor(value) else value.binary())
+
+
+def actor_shape(handle: Any) -> tuple[str, dict[str, int]]:
+    """An actor's class name, and for each of its methods the number of values that it returns."""
+    returns = handle._ray_method_num_returns
+    methods = {name: _int(returns.get(name)) for name in handle._ray_method_signatures if not name.startswith("__ray_")}
+    return handle._ray_actor_creation_function_descriptor.class_name, methods
+
+
+def _int(value: Any) -> int:
+    return value if isinstance(value, int) else 1
+
+
+def on_value(reference: Any, callback: Callable[[Any], None]) -> None:
+    """Call back with the value, or with Ray's exception object, when it is there; from a thread of Ray's."""
+    reference._on_completed(callback)
+
+
+def on_ready(reference: Any, callback: Callable[[], None]) -> None:
+    """Call back when the object exists, or its error; its value is not fetched."""
+    if hasattr(reference, "_on_ready"):
+        reference._on_ready(lambda error: callback())
+    else:  # Ray before 2.60 has no such thing, and the value comes along for nothing
+        reference._on_completed(lambda value: callback())
+
+
+def ready_now(references: Sequence[Any], *, fetch_local: bool) -> set[bytes]:
+    """The identities of those references that are ready, without waiting."""
+    if not references:
+        return set()
+    ready, _ = ray.wait(list(references), num_returns=len(references), timeout=0, fetch_local=fetch_local)
+    return {identity(reference) for reference in ready}
+
+
+def is_error(value: Any) -> bool:
+    """Whether what came for a reference is Ray's way to say that there is no value."""
+    return isinstance(value, ray.exceptions.RayError)
+
+
+# --- names of raymq on a worker
+
+
+def named(module: str, name: str = "") -> Any:
+    """What a module of raymq, or a name in it, means on a worker: the same in ray.
+
+    Raises:
+        AttributeError: ray has no such thing.
+    """
+    found: Any = ray
+    for part in (*filter(None, module.split(".")), *filter(None, name.split("."))):
+        found = getattr(found, part)
+    return found
+
+
+# --- requests
+
+
+def kill(handle: Any, *, no_restart: bool = True) -> None:
+    """Terminate an actor by force."""
+    ray.kill(handle, no_restart=no_restart)
+
+
+def cancel(reference: Any, *, force: bool = False, recursive: bool = True) -> None:
+    """Cancel the task that makes an object."""
+    ray.cancel(reference, force=force, recursive=recursive)
+
+
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    "kill": kill,
+    "cancel": cancel,
+    "get_actor": ray.get_actor,
+    "list_named_actors": ray.util.list_named_actors,
+    "nodes": ray.nodes,
+    "cluster_resources": ray.cluster_resources,
+    "available_resources": ray.available_resources,
+}
+"""What a client may ask for by name."""
+

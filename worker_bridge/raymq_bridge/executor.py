@@ -1,0 +1,377 @@
+"""What the session's messages do in the cluster: the one place where protocol and Ray meet."""
+
+from __future__ import annotations
+
+import functools
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from raymq import pickling
+from raymq.protocol.channel import Arrived, Received
+from raymq.protocol.limits import INLINE_MAX
+from raymq.protocol.messages import (
+    NOTHING,
+    Call,
+    Create,
+    Define,
+    Failure,
+    Fetch,
+    Goodbye,
+    Log,
+    Message,
+    Pickled,
+    Put,
+    Ready,
+    Refusal,
+    Release,
+    Reply,
+    Request,
+    Task,
+    Unfetch,
+    Value,
+    Watch,
+)
+from raymq_bridge import cluster
+from raymq_bridge.failures import DependencyFailed, Failed, describe, own
+from raymq_bridge.inbox import Inbox
+from raymq_bridge.table import Table
+
+DEFERRED_MAX = 10_000
+"""Messages that may wait for large payloads before the client gets no more credit."""
+
+HELD_MAX = 256 << 20
+"""Bytes of large pickled values that may wait to be sent before the next one is pickled."""
+
+
+class _Blank:
+    """A remote function that is mentioned before it is defined: itself, or two that call each other."""
+
+
+class Executor:
+    """Carries out a session's messages, in one thread, and sends values back, in another.
+
+    Args:
+        send: hands a message to the connection; callable from any thread.
+        consumed: tells the connection that a packet has been dealt with.
+        goodbye: tells the connection that the client has ended the session.
+        object_max: bytes that one value may have.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[Message], None],
+        consumed: Callable[[], None],
+        goodbye: Callable[[], None],
+        object_max: int,
+    ) -> None:
+        self._send = send
+        self._consumed = consumed
+        self._goodbye = goodbye
+        self._object_max = object_max
+        self._table = Table(cluster.identity)
+        self._functions: dict[int, Any] = {}
+        self._inbox = Inbox()
+        self._events: queue.SimpleQueue[Received | Arrived | None] = queue.SimpleQueue()
+        self._values: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
+        self._fetching: set[int] = set()
+        self._held = 0
+        self._room = threading.Condition()
+        self._unconsumed = 0
+        self._callee = functools.lru_cache(maxsize=1000)(self._make_callee)
+        self._threads = [
+            threading.Thread(target=self._run_calls, name="raymq-calls", daemon=True),
+            threading.Thread(target=self._run_values, name="raymq-values", daemon=True),
+        ]
+
+    def start(self) -> None:
+        """Start both threads."""
+        cluster.listen_to_workers(lambda stream, lines: self._send(Log({"stream": stream}, lines)))
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Make both threads return; does not wait for them, since a call into Ray may take its time."""
+        self._events.put(None)
+        self._values.put(None)
+
+    def put(self, event: Received | Arrived) -> None:
+        """Take in what came from the client."""
+        self._events.put(event)
+
+    def delivered(self, nbytes: int) -> None:
+        """The client holds a large value that was sent to it."""
+        with self._room:
+            self._held -= nbytes
+            self._room.notify()
+
+    # --- the thread of calls
+
+    def _run_calls(self) -> None:
+        while (event := self._events.get()) is not None:
+            if isinstance(event, Received):
+                self._unconsumed += 1
+                for message in event.messages:
+                    self._carry_out(self._inbox.take(message))
+            else:
+                self._carry_out(self._inbox.arrive(event.transfer, event.payload))
+            while self._unconsumed and len(self._inbox) <= DEFERRED_MAX:
+                self._unconsumed -= 1
+                self._consumed()
+
+    def _carry_out(self, messages: list[Message]) -> None:
+        for message in messages:
+            handler = _HANDLERS.get(type(message))
+            if handler is not None:
+                handler(self, message)
+
+    # Every handler turns whatever goes wrong into a failure of what the message makes: user code runs in here, by
+    # being unpickled, and its SystemExit is the caller's error like any other.
+
+    def _define(self, message: Define) -> None:
+        try:
+            target, options = self._load(message.payload)
+            made = cluster.remote(target, options)
+        except BaseException as error:
+            self._functions[message.function] = self._failed(error, f"{message.kind} {message.name}")
+            return
+        blank = self._functions.get(message.function)
+        if isinstance(blank, _Blank):
+            # Whoever holds the blank holds the real thing from now on.
+            blank.__class__ = type(made)
+            vars(blank).update(vars(made))
+            made = blank
+        self._functions[message.function] = made
+
+    def _put(self, message: Put) -> None:
+        self._make([message.ref], "the value of put()", lambda: [cluster.put(self._load(message.payload))])
+
+    def _task(self, message: Task) -> None:
+        def call() -> list[Any]:
+            args, kwargs = self._load(message.payload)
+            return cluster.submit(self._callee(message.function, message.options), args, kwargs)
+
+        self._make(message.refs, "an argument", call)
+
+    def _create(self, message: Create) -> None:
+        def call() -> list[Any]:
+            args, kwargs = self._load(message.payload)
+            return [cluster.create(self._callee(message.function, message.options), args, kwargs)]
+
+        self._make([message.actor], "an argument", call)
+
+    def _call(self, message: Call) -> None:
+        def call() -> list[Any]:
+            handle = self._real(message.actor)
+            options = self._options(message.options)
+            args, kwargs = self._load(message.payload)
+            return cluster.submit(cluster.method(handle, message.method, options), args, kwargs)
+
+        self._make(message.refs, "an argument", call)
+
+    def _make(self, numbers: list[int], what: str, call: Callable[[], list[Any]]) -> None:
+        """Enter what a call makes under the client's numbers, or why it failed."""
+        try:
+            made = call()
+            if len(made) != len(numbers):
+                raise ValueError(f"{len(made)} values are returned where the caller expects {len(numbers)}")
+        except BaseException as error:
+            failed = self._failed(error, what)
+            for number in numbers:
+                self._table.add(number, failed, known=False)
+            return
+        for number, real in zip(numbers, made, strict=True):
+            self._table.add(number, real)
+
+    def _fetch(self, message: Fetch) -> None:
+        for number in message.refs:
+            try:
+                real = self._real(number)
+            except BaseException as error:
+                failed = self._failed(error, "a reference")
+                self._send(Failure(number, failed.error, failed.cause))
+                continue
+            self._fetching.add(number)
+            cluster.on_value(real, functools.partial(self._on_value, number))
+
+    def _on_value(self, number: int, value: Any) -> None:
+        self._values.put((number, value))
+
+    def _unfetch(self, message: Unfetch) -> None:
+        self._fetching.difference_update(message.refs)
+
+    def _watch(self, message: Watch) -> None:
+        pending: dict[int, Any] = {}
+        ready = []
+        for number in message.refs:
+            try:
+                pending[number] = self._real(number)
+            except (DependencyFailed, LookupError):
+                ready.append(number)  # there is an error to be fetched
+        now = cluster.ready_now(list(pending.values()), fetch_local=message.fetch_local)
+        ready += [number for number, real in pending.items() if cluster.identity(real) in now]
+        self._send(Ready(message.request, ready))
+        for number in pending.keys() - set(ready):
+            cluster.on_ready(pending[number], functools.partial(self._send, Ready(0, [number])))
+
+    def _release(self, message: Release) -> None:
+        for number in message.refs:
+            self._table.release(number)
+
+    def _request(self, message: Request) -> None:
+        try:
+            operation = cluster.OPERATIONS.get(message.operation)
+            if operation is None:
+                raise ValueError(f"this bridge knows no operation {message.operation!r}")
+            args, kwargs = self._load(message.payload)
+            payload = self._dump(operation(*args, **kwargs))
+        except BaseException as error:
+            failed = self._failed(error, f"an argument of {message.operation}")
+            self._send(Refusal(message.request, failed.error, failed.cause))
+            return
+        self._send(Reply(message.request, payload))
+
+    def _end(self, message: Goodbye) -> None:
+        self._goodbye()
+
+    # --- the thread of values
+
+    def _run_values(self) -> None:
+        while (item := self._values.get()) is not None:
+            number, value = item
+            if number in self._fetching:
+                self._fetching.discard(number)
+                self._send(self._answer(number, value))
+            del item, value
+
+    def _answer(self, number: int, value: Any) -> Message:
+        if cluster.is_error(value):
+            failed = self._failed(value, "")
+            return Failure(number, failed.error, failed.cause)
+        try:
+            payload = self._dump(value)
+        except BaseException as error:
+            text = f"the value of type {_name(value)} cannot be sent back: {type(error).__name__}: {error}"
+            failed = own("NotPicklable", text)
+            return Failure(number, failed.error, failed.cause)
+        nbytes = payload.nbytes
+        if nbytes > self._object_max:
+            text = f"the value of type {_name(value)} has {nbytes:,} bytes; this broker takes up to {self._object_max:,}"
+            failed = own("PayloadTooLarge", text)
+            return Failure(number, failed.error, failed.cause)
+        if nbytes > INLINE_MAX:
+            with self._room:
+                self._room.wait_for(lambda: self._held < HELD_MAX)
+                self._held += nbytes
+        return Value(number, payload)
+
+    # --- between numbers and real objects
+
+    def _real(self, number: int) -> Any:
+        try:
+            real = self._table.get(number)
+        except KeyError:
+            raise LookupError(f"reference {number} is not known here: it was released, or never made") from None
+        if isinstance(real, Failed):
+            raise DependencyFailed(real)
+        return real
+
+    def _make_callee(self, function: int, options: bytes) -> Any:
+        callee = self._functions.get(function)
+        if isinstance(callee, Failed):
+            raise DependencyFailed(callee)
+        if callee is None or isinstance(callee, _Blank):
+            raise LookupError(f"function {function} is not known here")
+        return callee.options(**self._options(options)) if options else callee
+
+    def _options(self, options: bytes) -> dict[str, Any]:
+        return self._load(Pickled(options)) if options else {}
+
+    def _load(self, payload: Any) -> Any:
+        return pickling.loads(payload, self._resolve)
+
+    def _resolve(self, kind: str, *fields: Any) -> Any:
+        return _RESOLVERS[kind](self, *fields)
+
+    def _resolve_function(self, function: int, options: bytes) -> Any:
+        if function not in self._functions:
+            self._functions[function] = _Blank()
+        if isinstance(self._functions[function], _Blank) and not options:
+            return self._functions[function]
+        return self._callee(function, options)
+
+    def _resolve_actor(self, number: int, *shape: Any) -> Any:
+        return self._real(number)
+
+    def _dump(self, value: Any) -> Pickled:
+        refs: list[int] = []
+        try:
+            return pickling.dumps(value, functools.partial(self._replace, refs), refs)
+        except BaseException:
+            for number in refs:
+                self._table.release(number)
+            raise
+
+    def _replace(self, refs: list[int], value: Any) -> pickling.Fields | None:
+        if cluster.is_reference(value):
+            return "ref", self._hand_out(refs, value)
+        if cluster.is_actor(value):
+            return "actor", self._hand_out(refs, value), *cluster.actor_shape(value)
+        return None
+
+    def _hand_out(self, refs: list[int], value: Any) -> int:
+        number = self._table.hand_out(value)
+        if number in refs:
+            self._table.release(number)  # a payload brings a number along once, however often it mentions it
+        else:
+            refs.append(number)
+        return number
+
+    # --- errors
+
+    def _failed(self, error: BaseException, what: str) -> Failed:
+        if isinstance(error, DependencyFailed):
+            return error.failed
+        if isinstance(error, ModuleNotFoundError):
+            return own("NotUnpicklable", _missing_module(error, what))
+        cause: Any = getattr(error, "cause", None) if cluster.is_error(error) else error
+        try:
+            return Failed(describe(error), self._dump(cause) if cause is not None else NOTHING)
+        except BaseException:
+            return Failed(describe(error), NOTHING)
+
+
+def _missing_module(error: ModuleNotFoundError, what: str) -> str:
+    return (
+        f"{what} needs the module {error.name!r}, which the cluster does not have. Install it there, or send it along "
+        f"by value: cloudpickle.register_pickle_by_value({str(error.name).partition('.')[0]})"
+    )
+
+
+def _name(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+_HANDLERS: dict[type, Callable[[Executor, Any], None]] = {
+    Define: Executor._define,
+    Put: Executor._put,
+    Task: Executor._task,
+    Create: Executor._create,
+    Call: Executor._call,
+    Fetch: Executor._fetch,
+    Unfetch: Executor._unfetch,
+    Watch: Executor._watch,
+    Release: Executor._release,
+    Request: Executor._request,
+    Goodbye: Executor._end,
+}
+
+_RESOLVERS: dict[str, Callable[..., Any]] = {
+    "ref": Executor._real,
+    "actor": Executor._resolve_actor,
+    "function": Executor._resolve_function,
+    "module": lambda _, name: cluster.named(name),
+    "name": lambda _, module, name: cluster.named(module, name),
+}
+"""What stands on the wire for an object, and how the object is found."""

@@ -1,0 +1,51 @@
+"""Exceptions on their way to the client: a description that needs no Ray to be read, and the cause, pickled."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any, NamedTuple
+
+from raymq.protocol.messages import NOTHING, Pickled
+
+
+class Failed(NamedTuple):
+    """Stands in the table where a call has failed: what the client gets when it asks for the value."""
+
+    error: dict[str, Any]
+    cause: Pickled
+
+
+class DependencyFailed(Exception):
+    """A call was given a reference whose own call had failed; it fails with the same error."""
+
+    def __init__(self, failed: Failed) -> None:
+        super().__init__(failed.error.get("message", ""))
+        self.failed = failed
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """An exception as plain data.
+
+    Returns:
+        ``type``, the class's name; ``mro``, the names of its bases, nearest first; ``message``; ``traceback``; and of
+        a task's error also ``task``, ``pid`` and ``ip``.
+    """
+    text = getattr(error, "traceback_str", None)
+    if text is None:
+        text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    described = {
+        "type": type(error).__name__,
+        "mro": [base.__name__ for base in type(error).__mro__[1:-1]],
+        "message": str(error),
+        "traceback": text,
+    }
+    for name, key in (("function_name", "task"), ("pid", "pid"), ("ip", "ip")):
+        value = getattr(error, name, None)
+        if isinstance(value, str | int):
+            described[key] = value
+    return described
+
+
+def own(kind: str, message: str) -> Failed:
+    """An error of raymq's own, named as in ``raymq.errors``."""
+    return Failed({"type": kind, "mro": [], "message": message, "traceback": ""}, NOTHING)

@@ -1,0 +1,96 @@
+"""The order in which messages are carried out, while large payloads are still on their way. Pure.
+
+A message whose payload comes on the bulk lane waits for it, and so does every message that needs what it makes; all
+others go ahead. So a large ``put`` delays only what uses it, and nothing is ever seen out of order: messages that
+share a reference, a function or an actor are carried out as they were sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from typing import Any, NamedTuple
+
+from raymq.protocol.messages import (
+    Call,
+    Coming,
+    Create,
+    Define,
+    Fetch,
+    Goodbye,
+    Message,
+    Pickled,
+    Put,
+    Release,
+    Request,
+    Task,
+    Unfetch,
+    Watch,
+)
+
+
+def touches(message: Message) -> Iterator[Hashable]:
+    """All that a message needs or makes: numbers of references and actors, and ids of functions."""
+    if isinstance(message, Task | Create | Define):
+        yield message.function
+    if isinstance(message, Create | Call):
+        yield message.actor
+    if isinstance(message, Put):
+        yield message.ref
+    if isinstance(message, Task | Call | Fetch | Unfetch | Watch | Release):
+        yield from message.refs
+    if isinstance(message, Define | Put | Task | Create | Call | Request):
+        yield from message.payload.refs
+
+
+class _Deferred(NamedTuple):
+    message: Message
+    touches: frozenset[Hashable]
+
+
+class Inbox:
+    """Takes messages as they come and gives them back as they may be carried out."""
+
+    def __init__(self) -> None:
+        self._deferred: list[_Deferred] = []
+        self._blocked: set[Hashable] = set()
+        self._arrived: dict[int, Pickled] = {}
+
+    def __len__(self) -> int:
+        return len(self._deferred)
+
+    def take(self, message: Message) -> list[Message]:
+        """Take in one message; what may be carried out now, in order."""
+        if not self._deferred and not isinstance(getattr(message, "payload", None), Coming):
+            return [message]
+        deferred = _Deferred(message, frozenset(touches(message)))
+        if self._may_go(deferred):
+            return [message]
+        self._defer(deferred)
+        return []
+
+    def arrive(self, transfer: int, payload: Pickled) -> list[Message]:
+        """A large payload is complete; what may be carried out now, in order."""
+        self._arrived[transfer] = payload
+        waiting, self._deferred, self._blocked = self._deferred, [], set()
+        ready: list[Message] = []
+        for deferred in waiting:
+            own = getattr(deferred.message, "payload", None)
+            if isinstance(own, Coming) and own.transfer in self._arrived:
+                filled: Any = deferred.message
+                deferred = deferred._replace(message=filled._replace(payload=self._arrived.pop(own.transfer)))
+            if self._may_go(deferred):
+                ready.append(deferred.message)
+            else:
+                self._defer(deferred)
+        return ready
+
+    def _may_go(self, deferred: _Deferred) -> bool:
+        if isinstance(deferred.message, Goodbye):
+            return not self._deferred
+        return not isinstance(getattr(deferred.message, "payload", None), Coming) and self._blocked.isdisjoint(
+            deferred.touches
+        )
+
+    def _defer(self, deferred: _Deferred) -> None:
+        self._deferred.append(deferred)
+        self._blocked |= deferred.touches

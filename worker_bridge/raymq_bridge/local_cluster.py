@@ -1,0 +1,128 @@
+"""Holds a Ray cluster on this machine until it is told to stop: ``python -m raymq_bridge.local_cluster``.
+
+It runs as a process of its own, so that the cluster outlives each bridge and bridges can come and go. It tells
+its one event, ``ready`` or ``failed``, as a line of JSON on stdout. SIGTERM, SIGINT, and with ``--supervised``
+the end of stdin too (the supervisor is gone) stop it; then no process and no file of the cluster is left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from raymq_bridge import leftovers, local_ray
+
+# Ray appends "/session_2026-11-23_06-26-13_532880_4194304/sockets/plasma_store", 64 bytes; a unix socket's path has 107.
+_TEMP_DIR_MAX = 107 - 64
+
+
+_PATIENCE = 3.0
+"""Seconds that Ray's processes have to end by themselves after Ray was shut down."""
+
+
+class Stop(BaseException):
+    """Raised in the main thread by the signals that end this process; no ``except Exception`` catches it."""
+
+
+def main() -> int:
+    """Run until told to stop; returns the exit code."""
+    options = parse_arguments(sys.argv[1:])
+    alone = options.supervised and leftovers.lead_a_session()
+    _on_stop_signals(_raise_stop)
+    try:
+        with private_directory(options.directory) as directory:
+            try:
+                return hold(options, directory)
+            finally:
+                _on_stop_signals(signal.SIG_IGN)
+                stop(alone)
+    except (Stop, SystemExit):  # SystemExit: while it starts, Ray has a handler of its own for SIGTERM
+        return 0
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m raymq_bridge.local_cluster", description=__doc__.split("\n\n")[0])
+    parser.add_argument(
+        "--address",
+        choices=("local", "auto"),
+        default="local",
+        help="local: start a cluster; auto: tell the address of the Ray that runs here and exit, or else start one",
+    )
+    parser.add_argument("--num-cpus", type=int, help="what the cluster believes to have (default: all of the machine)")
+    parser.add_argument("--directory", type=Path, help="a private directory for the cluster's files and its token")
+    parser.add_argument("--supervised", action="store_true", help="stop when stdin ends")
+    return parser.parse_args(arguments)
+
+
+def hold(options: argparse.Namespace, directory: Path) -> int:
+    """Find or start the cluster, say so, and hold it until told to stop."""
+    try:
+        if options.address == "auto" and (address := local_ray.find_running(os.environ)) is not None:
+            tell(event="ready", address=address, env={}, started=False)
+            return 0
+        env = local_ray.prepare_environment(directory, os.environ)
+        address = local_ray.start_local(directory / "ray", options.num_cpus)
+    except Exception as error:  # noqa: BLE001  whatever it is that Ray raises, the supervisor gets to know it
+        tell(event="failed", message=f"Ray did not start on this machine: {type(error).__name__}: {error}")
+        return 1
+    _on_stop_signals(_raise_stop)  # ray.init() put in its own
+    tell(event="ready", address=address, env=env, started=True)
+    wait_for_stop(options.supervised)
+    return 0
+
+
+def stop(alone: bool) -> None:
+    """End the cluster, and with it all that is left in the session, if nobody else is in there."""
+    if "ray" in sys.modules:
+        local_ray.stop_local()
+    if alone:
+        leftovers.end_others_of_session(_PATIENCE)
+
+
+def tell(**event: Any) -> None:
+    """Write one event for the supervisor."""
+    with contextlib.suppress(BrokenPipeError):
+        print(json.dumps(event), flush=True)
+
+
+def wait_for_stop(supervised: bool) -> None:
+    """Block until stdin ends (if supervised) or a signal raises ``Stop``."""
+    while supervised and sys.stdin.buffer.read(4096):
+        pass
+    while not supervised:
+        signal.pause()
+
+
+@contextlib.contextmanager
+def private_directory(parent: Path | None) -> Iterator[Path]:
+    """A directory for the cluster's files that goes when the cluster does.
+
+    It is in ``parent`` (or else in /tmp) and nobody else may look into it; Ray opens its temp dir to everybody.
+    """
+    if parent is None or len(os.fsencode(parent)) + len("/r-abcdefgh/ray") > _TEMP_DIR_MAX:
+        parent = Path("/tmp")
+    with tempfile.TemporaryDirectory(prefix="r-", dir=parent, ignore_cleanup_errors=True) as made:
+        yield Path(made)
+
+
+def _on_stop_signals(handler: Any) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)
+
+
+def _raise_stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise Stop
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""The table of references: which of the client's numbers stands for which real object. Pure.
+
+A number is held as often as it was handed to the client: once when it was made, and once more in each value that
+brings it along. The client releases it as often as it was handed to it; only then is the entry dropped. So a
+release that crosses a value on its way can never drop what the client is about to receive.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass
+class Entry:
+    """One number: the real reference, actor handle or failure behind it, and how often the client holds it."""
+
+    real: Any
+    held: int
+    identity: bytes | None
+
+
+class Table:
+    """Both directions: numbers to entries, and real objects to the number that the client knows them by.
+
+    Calls are carried out in one thread and values pickled in another; each method is atomic.
+
+    Args:
+        identity: what makes two real objects the same, as bytes.
+    """
+
+    def __init__(self, identity: Callable[[Any], bytes]) -> None:
+        self._identity = identity
+        self._entries: dict[int, Entry] = {}
+        self._numbers: dict[bytes, int] = {}
+        self._next = 2
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, number: int, real: Any, *, known: bool = True) -> None:
+        """The client has made ``number``; ``known``: it stands for a real object, not for a failure."""
+        identity = self._identity(real) if known else None
+        with self._lock:
+            self._entries[number] = Entry(real, 1, identity)
+            if identity is not None:
+                self._numbers.setdefault(identity, number)
+
+    def get(self, number: int) -> Any:
+        """What stands behind a number.
+
+        Raises:
+            KeyError: the client never made it, or has released it.
+        """
+        return self._entries[number].real
+
+    def hand_out(self, real: Any) -> int:
+        """The number under which the client gets a real object, held once more; a new, even one if it knows none."""
+        identity = self._identity(real)
+        with self._lock:
+            number = self._numbers.get(identity)
+            if number is None:
+                number, self._next = self._next, self._next + 2
+                self._entries[number] = Entry(real, 0, identity)
+                self._numbers[identity] = number
+            self._entries[number].held += 1
+            return number
+
+    def release(self, number: int) -> None:
+        """The client holds a number once less. One that is not in the table is ignored: it was never made."""
+        with self._lock:
+            entry = self._entries.get(number)
+            if entry is None:
+                return
+            entry.held -= 1
+            if entry.held == 0:
+                del self._entries[number]
+                if entry.identity is not None and self._numbers.get(entry.identity) == number:
+                    del self._numbers[entry.identity]
