@@ -1,0 +1,178 @@
+"""``raymq status``: asks each running broker what it knows, and shows it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import zmq
+from raymq.errors import RemoteProtocolError
+from raymq.protocol.control import decode_control, encode_control
+from raymq.protocol.route import Kind, decode_route, encode_route
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from raymq_cli.runtime import State
+
+_TIMEOUT_MS = 3000
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is known of one instance; ``reply`` is the broker's, None if it did not answer."""
+
+    state: State
+    reply: dict[str, Any] | None
+
+    def as_json(self) -> dict[str, Any]:
+        """For ``raymq status --json``."""
+        return {
+            "supervisor": {"pid": self.state.pid, "started": self.state.started, "ready": self.state.ready},
+            "address": self.state.address,
+            "cluster": self.state.cluster,
+            **(self.reply or {"broker": None, "bridges": [], "sessions": [], "counters": {}}),
+        }
+
+
+def ask(endpoint: str) -> dict[str, Any] | None:
+    """Ask the broker behind a bridges' endpoint; None if it does not answer in time, or not in our protocol."""
+    with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
+        dealer.linger = 0
+        dealer.connect(endpoint)
+        dealer.send_multipart([encode_route(Kind.STATUS), encode_control(Kind.STATUS)])
+        deadline = time.monotonic() + _TIMEOUT_MS / 1000
+        while dealer.poll(max(0, int((deadline - time.monotonic()) * 1000))):
+            frames = dealer.recv_multipart()
+            try:
+                if decode_route(frames[0]).kind == Kind.STATUS_REPLY:
+                    return decode_control(Kind.STATUS_REPLY, frames[1])
+            except (RemoteProtocolError, IndexError):
+                continue
+    return None
+
+
+def show(reports: list[Report], console: Console, now: float) -> None:
+    """Print what people want to know: where to connect, who is connected, which bridges there are."""
+    for number, report in enumerate(reports):
+        if number:
+            console.print()
+        console.print(_instance(report, now))
+
+
+def _instance(report: Report, now: float) -> RenderableType:
+    state, reply = report.state, report.reply
+    if reply is None:
+        what = "does not answer" if state.address else "is starting"
+        return Text.assemble(("raymq ", "bold"), f"{what} (supervisor pid {state.pid})")
+    parts: list[RenderableType] = [_head(state, reply, now), Text()]
+    sessions, bridges = reply["sessions"], reply["bridges"]
+    parts.append(_sessions(sessions) if sessions else Text("Nobody is connected.", style="dim"))
+    parts.append(Text())
+    parts.append(_bridges(bridges) if bridges else Text("There is no bridge; clients wait for one.", style="yellow"))
+    if told := {name: count for name, count in sorted(reply["counters"].items()) if count}:
+        parts += [Text(), Text("Counters", style="bold"), Padding(_counters(told), (0, 0, 0, 2))]
+    return Group(*parts)
+
+
+def _head(state: State, reply: dict[str, Any], now: float) -> RenderableType:
+    broker = reply["broker"]
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim")
+    grid.add_column(overflow="fold")
+    address = broker.get("address") or state.address
+    grid.add_row("connect", Text(f'raymq.connect("{address}")', style="bold green"))
+    grid.add_row("cluster", state.cluster or "none yet")
+    grid.add_row("up", f"{span(broker.get('uptime', now - state.started))}, raymq {broker.get('version', '?')}")
+    grid.add_row("pids", f"supervisor {state.pid}, broker {broker.get('pid', '?')}")
+    return grid
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_style="bold", title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in columns:
+        right = name.startswith(">")
+        table.add_column(
+            name.lstrip(">"),
+            header_style="dim",
+            justify="right" if right else "left",
+            no_wrap=right,
+            overflow="ellipsis",
+        )
+    return table
+
+
+def _sessions(sessions: list[dict[str, Any]]) -> Table:
+    table = _table(f"{counted(len(sessions), 'session')}", "session", "client", "state", ">age", ">last seen", "bridge")
+    for session in sessions:
+        table.add_row(
+            str(session.get("id", "?"))[:8],
+            _client(session.get("client") or {}),
+            _state(str(session.get("state", "?"))),
+            span(session.get("age")),
+            _ago(session.get("last_seen")),
+            str(session.get("bridge") or "-")[:8],
+        )
+    return table
+
+
+def _client(client: dict[str, Any]) -> str:
+    who = "@".join(str(client[key]) for key in ("user", "host") if client.get(key))
+    pid = f" pid {client['pid']}" if client.get("pid") else ""
+    name = str(client.get("name") or "")
+    return f"{name} ({who}{pid})" if name and who else f"{name or who or '?'}{pid}"
+
+
+def _bridges(bridges: list[dict[str, Any]]) -> Table:
+    table = _table(counted(len(bridges), "bridge"), "bridge", ">pid", "state", "session", "python", "ray")
+    for bridge in bridges:
+        cluster = bridge.get("cluster") or {}
+        table.add_row(
+            str(bridge.get("id", "?"))[:8],
+            str(bridge.get("pid", "?")),
+            _state(str(bridge.get("state", "?"))),
+            str(bridge.get("session") or "-")[:8],
+            str(cluster.get("python", "?")),
+            str(cluster.get("ray", "?")),
+        )
+    return table
+
+
+def _counters(counters: dict[str, Any]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column()
+    grid.add_column(justify="right")
+    for name, count in counters.items():
+        grid.add_row(name, f"{count:,}")
+    return grid
+
+
+_STYLES = {"idle": "dim", "busy": "green", "active": "green", "bound": "green", "detached": "yellow"}
+
+
+def _state(name: str) -> Text:
+    return Text(name, style=_STYLES.get(name, ""))
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 session``, ``2 sessions``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _ago(seconds: float | None) -> str:
+    return "-" if seconds is None else "now" if seconds < 2 else f"{span(seconds)} ago"
+
+
+def span(seconds: float | None) -> str:
+    """A length of time, in its two largest units: ``42 s``, ``3 min 5 s``, ``2 h 10 min``, ``4 d 3 h``."""
+    if seconds is None:
+        return "-"
+    left = int(seconds)
+    parts: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])

@@ -1,0 +1,400 @@
+"""The supervisor's core: which processes should run, given what happened so far.
+
+It knows no process, pipe, clock or logger: ``handle(event, now)`` takes what happened and returns what to do.
+After each event, ``_settle`` compares what runs with what should run; that comparison is the whole policy:
+
+* one cluster, if it is ours to run (it is not with ``--address HOST:PORT``, or when a running Ray was found)
+* one broker
+* as many bridges as there are clients that wait, plus the spares, less those that are idle or still start
+* who fails is started again after a backoff; who does not start in time, or does not stop in time, is killed
+* to stop: the bridges first, so that they let go of what their sessions hold, then the broker, then the cluster
+"""
+
+from __future__ import annotations
+
+import enum
+import signal
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from raymq_cli.backoff import Backoff
+
+
+class Role(enum.Enum):
+    """What a child process is."""
+
+    CLUSTER = "cluster"
+    BROKER = "broker"
+    BRIDGE = "bridge"
+
+
+START_LIMIT = {Role.CLUSTER: 120.0, Role.BROKER: 30.0, Role.BRIDGE: 120.0}
+"""Seconds until a child has to be ready. A Ray cluster takes 7 s on two cores, a bridge 2 s."""
+
+STOP_LIMIT = {Role.CLUSTER: 20.0, Role.BROKER: 5.0, Role.BRIDGE: 8.0}
+"""Seconds between SIGTERM and SIGKILL. Ray needs up to 8 s to take a cluster down that still starts."""
+
+STOP_ORDER = (Role.BRIDGE, Role.BROKER, Role.CLUSTER)
+
+STABLE_AFTER = 5.0
+"""Seconds in service after which the end of a child is no failed start."""
+
+STARTS_AT_ONCE = 4
+"""Bridges that start side by side: each keeps a core busy for a second or two."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run.
+
+    Attributes:
+        cluster: the GCS address of a cluster that is not ours to run; None to run the cluster process.
+        spares: idle bridges to hold ready.
+        sessions_max: the most sessions that the broker opens; with ``spares`` the limit on bridges.
+    """
+
+    cluster: str | None = None
+    spares: int = 1
+    sessions_max: int = 64
+
+
+# What happens.
+
+
+@dataclass(frozen=True)
+class Spawned:
+    """A child was started and got this process id."""
+
+    child: int
+    pid: int
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The cluster or the broker is ready, at this address.
+
+    Attributes:
+        env: what others need in their environment to talk with the cluster.
+        ours: False for a cluster that was found running: the process that told us then ends, the cluster stays.
+    """
+
+    child: int
+    address: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    ours: bool = True
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The broker told the process ids of its bridges, and how many clients wait for one."""
+
+    child: int
+    idle: frozenset[int]
+    busy: frozenset[int]
+    waiting: int
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A child told why it cannot run; its end follows."""
+
+    child: int
+    message: str
+
+
+@dataclass(frozen=True)
+class Exited:
+    """A child ended; ``code`` is minus the signal's number if a signal ended it, ``last_line`` is from its stderr."""
+
+    child: int
+    code: int
+    last_line: str = ""
+
+
+@dataclass(frozen=True)
+class StopRequested:
+    """Somebody asked us to stop; asked twice, nobody gets the time to stop cleanly."""
+
+
+Event = Spawned | Ready | Listed | Failed | Exited | StopRequested
+
+# What to do about it.
+
+
+@dataclass(frozen=True)
+class Spawn:
+    """Start a process.
+
+    Attributes:
+        address: for a bridge the cluster's; for a broker that is started again, the one it had.
+        env: to be added to the environment.
+    """
+
+    child: int
+    role: Role
+    address: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Send:
+    """Send a signal to a child."""
+
+    child: int
+    signal: signal.Signals
+
+
+@dataclass(frozen=True)
+class Announce:
+    """Clients can connect: the broker's address."""
+
+    address: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something to log."""
+
+    level: str
+    event: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Finish:
+    """All children are gone: end with this exit code; ``role`` and ``message`` say who failed and why."""
+
+    code: int
+    role: Role | None = None
+    message: str = ""
+
+
+Action = Spawn | Send | Announce | Note | Finish
+
+
+@dataclass
+class Child:
+    """A process of ours.
+
+    Attributes:
+        kill_at: when to send SIGKILL, once it was told to stop.
+        ready_at: when it was ready (a bridge: when the broker first listed it); None before.
+    """
+
+    number: int
+    role: Role
+    started_at: float
+    pid: int | None = None
+    ready_at: float | None = None
+    kill_at: float | None = None
+    killed: bool = False
+    message: str = ""
+
+    @property
+    def stopping(self) -> bool:
+        return self.kill_at is not None
+
+
+class Supervisor:
+    """The core; see the module's docstring."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.children: dict[int, Child] = {}
+        self.cluster = plan.cluster
+        self.cluster_is_ours = plan.cluster is None
+        self.env: Mapping[str, str] = {}
+        self.broker = self._broker_was = ""
+        self.announced = False
+        self._idle: frozenset[int] = frozenset()
+        self._busy: frozenset[int] = frozenset()
+        self._waiting = 0
+        self._backoff = {role: Backoff() for role in Role}
+        self._last_number = 0
+        self._finish: Finish | None = None
+        self._actions: list[Action] = []
+
+    def poll(self, now: float) -> list[Action]:
+        """What to do at the start, and whenever ``next_deadline`` has come."""
+        return self._settle(now)
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """Take in what happened; returns what to do."""
+        self._HANDLERS[type(event)](self, event, now)
+        return self._settle(now)
+
+    def next_deadline(self) -> float | None:
+        """When ``poll`` is due if nothing happens before."""
+        deadlines = [child.kill_at for child in self.children.values() if child.kill_at and not child.killed]
+        if self._finish is None:
+            deadlines += [c.started_at + START_LIMIT[c.role] for c in self._those() if c.ready_at is None]
+            deadlines += [backoff.retry_at for role, backoff in self._backoff.items() if self._wants(role)]
+        return min(deadlines, default=None)
+
+    # events
+
+    def _spawned(self, event: Spawned, now: float) -> None:
+        self.children[event.child].pid = event.pid
+
+    def _ready(self, event: Ready, now: float) -> None:
+        child = self.children[event.child]
+        child.ready_at = now
+        if child.role is Role.BROKER:
+            self.broker = self._broker_was = event.address
+            self._note("info", "broker_ready", address=event.address, pid=child.pid)
+            return
+        self.cluster, self.env, self.cluster_is_ours = event.address, event.env, event.ours
+        self._note("info", "cluster_ready" if event.ours else "cluster_found", address=event.address)
+
+    def _listed(self, event: Listed, now: float) -> None:
+        self._idle, self._busy, self._waiting = event.idle, event.busy, event.waiting
+        for child in self._those(Role.BRIDGE):
+            if child.ready_at is None and child.pid in event.idle | event.busy:
+                child.ready_at = now
+                self._note("info", "bridge_ready", pid=child.pid)
+
+    def _failed(self, event: Failed, now: float) -> None:
+        self.children[event.child].message = event.message
+
+    def _stop_requested(self, event: StopRequested, now: float) -> None:
+        if self._finish is None:
+            self._note("info", "stopping")
+            self._finish = Finish(0)
+            return
+        for child in self.children.values():
+            self._kill(child)
+
+    def _exited(self, event: Exited, now: float) -> None:
+        child = self.children.pop(event.child)
+        if child.role is Role.BROKER:
+            self.broker, self._idle, self._busy, self._waiting = "", frozenset(), frozenset(), 0
+        if child.role is Role.CLUSTER and self.cluster_is_ours:
+            self.cluster, self.env = None, {}
+        if child.role is Role.BRIDGE:
+            self._idle, self._busy = self._idle - {child.pid}, self._busy - {child.pid}
+        found = child.role is Role.CLUSTER and not self.cluster_is_ours
+        asked = child.stopping and not child.message  # who is late is told to stop too, and has a message
+        if self._finish is None and not found and not asked:
+            self._judge_exit(child, event, now)
+
+    _HANDLERS: ClassVar[Mapping[type[Event], Callable[[Supervisor, Any, float], None]]] = {
+        Spawned: _spawned,
+        Ready: _ready,
+        Listed: _listed,
+        Failed: _failed,
+        Exited: _exited,
+        StopRequested: _stop_requested,
+    }
+
+    def _judge_exit(self, child: Child, event: Exited, now: float) -> None:
+        """Say what the end of a child means that nobody asked for, and when the next one may start."""
+        backoff = self._backoff[child.role]
+        if child.ready_at is not None and (event.code == 0 or now - child.ready_at >= STABLE_AFTER):
+            backoff.succeeded()
+        if child.role is Role.BRIDGE and child.ready_at is not None and event.code == 0:
+            self._note("info", "bridge_ended", pid=child.pid)
+            return
+        reason = child.message or event.last_line
+        if child.role is not Role.BRIDGE and child.ready_at is None and not self.announced:
+            # It never worked: most likely the settings are wrong, and whoever gave them still looks on.
+            self._finish = Finish(1, child.role, child.message or f"it ended with code {event.code}: {reason}")
+            return
+        if child.role is Role.CLUSTER:
+            self._stop_those(self._useless_bridges(), now)
+        retry_in = backoff.failed(now)
+        event_name = f"{child.role.value}_died"
+        self._note("error", event_name, pid=child.pid, code=event.code, reason=reason, retry_in=retry_in)
+
+    # what should be
+
+    def _settle(self, now: float) -> list[Action]:
+        self._end_the_late(now)
+        if self._finish is not None:
+            self._wind_down(now)
+        else:
+            for role in Role:
+                if self._wants(role) and now >= self._backoff[role].retry_at:
+                    self._start(role, now)
+            self._announce()
+        actions, self._actions = self._actions, []
+        return actions
+
+    def _wants(self, role: Role) -> int:
+        """How many more processes of a role should run."""
+        if role is Role.BROKER:
+            return 0 if self._those(role, stopping=True) else 1
+        if role is Role.CLUSTER:
+            return 0 if not self.cluster_is_ours or self._those(role, stopping=True) else 1
+        if not self.broker or self.cluster is None:
+            return 0
+        starting = sum(1 for child in self._those(role) if child.pid not in self._idle | self._busy)
+        total = len(self._idle | self._busy) + starting
+        return max(
+            0,
+            min(
+                self._waiting + self.plan.spares - len(self._idle) - starting,
+                self.plan.sessions_max + self.plan.spares - total,
+                STARTS_AT_ONCE - starting,
+            ),
+        )
+
+    def _start(self, role: Role, now: float) -> None:
+        for _ in range(self._wants(role)):
+            self._last_number += 1
+            child = Child(self._last_number, role, now)
+            self.children[child.number] = child
+            address = {Role.BRIDGE: self.cluster or "", Role.BROKER: self._broker_was, Role.CLUSTER: ""}[role]
+            self._actions.append(Spawn(child.number, role, address, self.env if role is Role.BRIDGE else {}))
+
+    def _announce(self) -> None:
+        if self.announced or not self.broker or self.cluster is None:
+            return
+        if len(self._idle | self._busy) >= min(1, self.plan.spares):
+            self.announced = True
+            self._actions.append(Announce(self.broker))
+
+    def _end_the_late(self, now: float) -> None:
+        for child in list(self.children.values()):
+            if child.kill_at is not None:
+                if now >= child.kill_at:
+                    self._kill(child)
+            elif child.ready_at is None and now >= child.started_at + START_LIMIT[child.role]:
+                child.message = f"it was not ready after {START_LIMIT[child.role]:.0f} s"
+                self._note("error", f"{child.role.value}_late", pid=child.pid, seconds=START_LIMIT[child.role])
+                self._stop_those([child], now)
+
+    def _wind_down(self, now: float) -> None:
+        """Stop the next role in order whose children still run; finish when none is left."""
+        for role in STOP_ORDER:
+            if left := self._those(role, stopping=True):
+                self._stop_those(left, now)
+                return
+        if self._finish is not None:
+            self._actions.append(self._finish)
+
+    # helpers
+
+    def _those(self, role: Role | None = None, *, stopping: bool = False) -> list[Child]:
+        """Children of a role (or all) that run; those that were told to stop only if asked for."""
+        return [c for c in self.children.values() if role in (None, c.role) and (stopping or not c.stopping)]
+
+    def _useless_bridges(self) -> list[Child]:
+        """Bridges without a session whose cluster is gone; one with a session tells its client first, then ends."""
+        return [child for child in self._those(Role.BRIDGE) if child.pid not in self._busy]
+
+    def _stop_those(self, children: Iterable[Child], now: float) -> None:
+        for child in children:
+            if not child.stopping:
+                child.kill_at = now + STOP_LIMIT[child.role]
+                self._actions.append(Send(child.number, signal.SIGTERM))
+
+    def _kill(self, child: Child) -> None:
+        if not child.killed:
+            child.killed = True
+            child.kill_at = child.kill_at or child.started_at
+            self._note("warning", f"{child.role.value}_killed", pid=child.pid)
+            self._actions.append(Send(child.number, signal.SIGKILL))
+
+    def _note(self, level: str, event: str, **fields: Any) -> None:
+        self._actions.append(Note(level, event, {key: value for key, value in fields.items() if value is not None}))
