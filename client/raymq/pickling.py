@@ -104,7 +104,7 @@ def raymq_name(value: Any) -> Fields | None:
         return ("module", name) if package == "raymq" else None
     if isinstance(value, FunctionType | type):
         package, _, module = (value.__module__ or "").partition(".")
-        if package == "raymq":
+        if package == "raymq" and value is not resolve:
             public = getattr(sys.modules["raymq"], value.__qualname__, None) is value
             return "name", "" if public else module, value.__qualname__
     return None

@@ -6,6 +6,7 @@ Ray moves it. Everything else is Ray's public API.
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 from collections.abc import Callable, Sequence
@@ -104,10 +105,10 @@ def listen_to_workers(callback: Callable[[str, list[str]], None]) -> None:
 
 def remote(target: Any, options: dict[str, Any]) -> Any:
     """Make a remote function or an actor class, as the decorator ``@ray.remote(**options)`` does."""
-    for name, method in list(vars(target).items()) if isinstance(target, type) else ():
-        method_options = getattr(method, "__raymq_method__", None)
+    for _, function in inspect.getmembers(target, inspect.isfunction) if isinstance(target, type) else ():
+        method_options = getattr(function, "__raymq_method__", None)
         if method_options:
-            setattr(target, name, ray.method(**method_options)(method))
+            ray.method(**method_options)(function)  # leaves Ray's own marks on the function
     return ray.remote(**options)(target) if options else ray.remote(target)
 
 
@@ -188,6 +189,11 @@ def ready_now(references: Sequence[Any], *, fetch_local: bool) -> set[bytes]:
 def is_error(value: Any) -> bool:
     """Whether what came for a reference is Ray's way to say that there is no value."""
     return isinstance(value, ray.exceptions.RayError)
+
+
+def is_error_class(value: Any) -> bool:
+    """Whether this is one of Ray's exception classes; the client has one of the same name."""
+    return isinstance(value, type) and value.__module__ == ray.exceptions.__name__
 
 
 # --- names of raymq on a worker

@@ -318,6 +318,10 @@ class Executor:
             return "ref", self._hand_out(refs, value)
         if cluster.is_actor(value):
             return "actor", self._hand_out(refs, value), *cluster.actor_shape(value)
+        if cluster.is_error(value):
+            return "error", describe(value), getattr(value, "cause", None)
+        if cluster.is_error_class(value):
+            return "exception", value.__name__
         return None
 
     def _hand_out(self, refs: list[int], value: Any) -> int:

@@ -1,0 +1,149 @@
+"""raymq: use a remote Ray cluster from a thin Python client, over ZeroMQ.
+
+    import raymq as ray
+    ray.connect("head:10001")
+
+    @ray.remote
+    def f(x):
+        return x * x
+
+    print(ray.get(f.remote(7)))
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from raymq import exceptions
+    from raymq.actors import ActorClass, ActorHandle, ActorMethod, method
+    from raymq.api import (
+        available_resources,
+        cancel,
+        client,
+        cluster_resources,
+        connect,
+        get,
+        get_actor,
+        init,
+        is_initialized,
+        kill,
+        nodes,
+        put,
+        remote,
+        shutdown,
+        wait,
+    )
+    from raymq.errors import (
+        AddressError,
+        ConnectError,
+        ConnectTimeout,
+        ForkedSession,
+        LimitReached,
+        NameNotResolved,
+        NoBridge,
+        NoCluster,
+        NotABroker,
+        NotConnected,
+        NothingListens,
+        NotPicklable,
+        NotUnpicklable,
+        PayloadError,
+        PayloadTooLarge,
+        ProtocolMismatch,
+        PythonMismatch,
+        RayMismatch,
+        RaymqError,
+        Refused,
+        SessionClosed,
+        SessionError,
+        SessionLost,
+        WrongSession,
+    )
+    from raymq.functions import RemoteFunction
+    from raymq.protocol.version import __version__
+    from raymq.refs import ObjectRef
+    from raymq.session import Session, SessionInfo
+
+__all__ = [
+    "ActorClass",
+    "ActorHandle",
+    "ActorMethod",
+    "AddressError",
+    "ConnectError",
+    "ConnectTimeout",
+    "ForkedSession",
+    "LimitReached",
+    "NameNotResolved",
+    "NoBridge",
+    "NoCluster",
+    "NotABroker",
+    "NotConnected",
+    "NotPicklable",
+    "NotUnpicklable",
+    "NothingListens",
+    "ObjectRef",
+    "PayloadError",
+    "PayloadTooLarge",
+    "ProtocolMismatch",
+    "PythonMismatch",
+    "RayMismatch",
+    "RaymqError",
+    "Refused",
+    "RemoteFunction",
+    "Session",
+    "SessionClosed",
+    "SessionError",
+    "SessionInfo",
+    "SessionLost",
+    "WrongSession",
+    "__version__",
+    "available_resources",
+    "cancel",
+    "client",
+    "cluster_resources",
+    "connect",
+    "exceptions",
+    "get",
+    "get_actor",
+    "init",
+    "is_initialized",
+    "kill",
+    "method",
+    "nodes",
+    "put",
+    "remote",
+    "shutdown",
+    "wait",
+]
+
+_HOMES = (
+    "raymq.protocol.version",
+    "raymq.errors",
+    "raymq.refs",
+    "raymq.functions",
+    "raymq.actors",
+    "raymq.session",
+    "raymq.api",
+)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used.
+
+    The broker and the bridge import ``raymq.protocol``, and with it this package: they must not get the client, its
+    threads and its pickling for that.
+    """
+    if name == "exceptions":
+        return import_module("raymq.exceptions")
+    for home in _HOMES if name in __all__ else ():
+        module = import_module(home)
+        if hasattr(module, name):
+            globals()[name] = value = getattr(module, name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,214 @@
+"""The module's functions, ``raymq.get`` and so on: Ray's names, on the default session."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from raymq.actors import ActorHandle
+from raymq.connecting import open_session
+from raymq.errors import NotConnected
+from raymq.refs import ObjectRef
+from raymq.session import Session, decorate
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds that ``connect`` waits unless it is told otherwise."""
+
+_ONLY_FOR_NEW_CLUSTERS = (
+    "num_cpus", "num_gpus", "resources", "labels", "object_store_memory", "local_mode", "include_dashboard",
+    "dashboard_host", "dashboard_port", "_temp_dir", "_system_config", "_memory", "_node_ip_address",
+)  # fmt: skip
+_WITHOUT_EFFECT = ("configure_logging", "logging_level", "logging_format", "logging_config", "job_config")
+
+_default: Session | None = None
+_default_lock = threading.Lock()
+
+
+def current_session() -> Session:
+    """The default session.
+
+    Raises:
+        NotConnected: there is none.
+    """
+    if _default is None:
+        raise NotConnected('there is no session: call raymq.connect("head:10001") first')
+    return _default
+
+
+def connect(
+    address: str | None = None,
+    *,
+    timeout: float = CONNECT_TIMEOUT,
+    namespace: str | None = None,
+    runtime_env: dict[str, Any] | None = None,
+    log_to_driver: bool = True,
+) -> Session:
+    """Open a session on a Ray cluster, and make it the default one.
+
+    Args:
+        address: ``HOST``, ``HOST:PORT`` or ``raymq://HOST:PORT`` of the broker; the port is 10001 if it is left out.
+            None stands for ``$RAYMQ_ADDRESS``.
+        timeout: seconds to wait for what waiting can heal: a broker that is not up yet, or has no bridge yet.
+        namespace: the namespace of named actors; an anonymous one if left out.
+        runtime_env: as in ``ray.init``, for all tasks and actors of the session. The cluster must be able to make
+            it: a ``working_dir`` or ``py_modules`` on this machine is not uploaded.
+        log_to_driver: print here what the session's workers print.
+
+    Returns:
+        The session: a context manager, with everything that the module has as its methods.
+
+    Raises:
+        AddressError: the address cannot be read.
+        NameNotResolved: the host's name has no address.
+        NothingListens: nobody listens there.
+        NotABroker: something listens there that is no broker.
+        ProtocolMismatch: no protocol version in common.
+        PythonMismatch: another Python minor version than the cluster's.
+        RayMismatch: another Ray is installed here than the cluster's.
+        NoBridge: the broker has no bridge.
+        NoCluster: the bridge has no cluster.
+        LimitReached: the broker has as many sessions as it may.
+        ConnectTimeout: the time was over in another stage.
+    """
+    global _default
+    job = {"namespace": namespace, "runtime_env": runtime_env}
+    session = open_session(address, timeout=timeout, job=job, log_to_driver=log_to_driver)
+    with _default_lock:
+        _default = session
+    return session
+
+
+def init(
+    address: str | None = None,
+    *,
+    namespace: str | None = None,
+    runtime_env: dict[str, Any] | None = None,
+    log_to_driver: bool = True,
+    ignore_reinit_error: bool = False,
+    **options: Any,
+) -> Session:
+    """``connect`` under the name and with the keywords of ``ray.init``.
+
+    Args:
+        address: as in ``connect``.
+        namespace: as in ``connect``.
+        runtime_env: as in ``connect``.
+        log_to_driver: as in ``connect``.
+        ignore_reinit_error: return the session that is open already instead of raising an error.
+        options: what else ``ray.init`` takes. What only makes sense for a new cluster is refused.
+
+    Raises:
+        RuntimeError: there is a session already.
+        ValueError: an option that a session on a running cluster cannot have.
+        ConnectError: as in ``connect``.
+    """
+    for name, value in options.items():
+        if name in _ONLY_FOR_NEW_CLUSTERS and value is not None:
+            raise ValueError(f"{name} is for starting a cluster; this connects to one that runs")
+        if name not in _ONLY_FOR_NEW_CLUSTERS + _WITHOUT_EFFECT:
+            raise ValueError(f"init() has no option {name!r}")
+    if is_initialized():
+        if ignore_reinit_error:
+            return current_session()
+        raise RuntimeError("raymq.init() was called twice: shutdown() first, or pass ignore_reinit_error=True")
+    return connect(address, namespace=namespace, runtime_env=runtime_env, log_to_driver=log_to_driver)
+
+
+class ClientBuilder:
+    """The original form of Ray Client: ``client("head:10001").namespace("ns").env({...}).connect()``."""
+
+    def __init__(self, address: str | None = None) -> None:
+        self._address = address
+        self._namespace: str | None = None
+        self._runtime_env: dict[str, Any] | None = None
+
+    def namespace(self, namespace: str) -> ClientBuilder:
+        """Set the namespace of named actors."""
+        self._namespace = namespace
+        return self
+
+    def env(self, env: dict[str, Any]) -> ClientBuilder:
+        """Set the runtime environment."""
+        self._runtime_env = env
+        return self
+
+    def connect(self) -> Session:
+        """Open the session; see ``raymq.connect``."""
+        return connect(self._address, namespace=self._namespace, runtime_env=self._runtime_env)
+
+
+def client(address: str | None = None) -> ClientBuilder:
+    """Begin to describe a session, as the original Ray Client did."""
+    return ClientBuilder(address)
+
+
+def is_initialized() -> bool:
+    """Whether there is a default session, and it is open."""
+    return _default is not None and _default.is_open and _default._pid == os.getpid()
+
+
+def shutdown() -> None:
+    """Close the default session; does nothing if there is none."""
+    global _default
+    with _default_lock:
+        session, _default = _default, None
+    if session is not None:
+        session.close()
+
+
+def remote(*args: Any, **options: Any) -> Any:
+    """Make a function or a class remote: ``@remote``, or with Ray's options ``@remote(num_cpus=2)``.
+
+    Raises:
+        TypeError: it decorates neither a function nor a class.
+        ValueError: an option is unknown.
+    """
+    return decorate(None, args, options)
+
+
+def put(value: Any) -> ObjectRef[Any]:
+    """``Session.put`` of the default session."""
+    return current_session().put(value)
+
+
+def get(refs: Any, *, timeout: float | None = None) -> Any:
+    """``Session.get`` of the default session."""
+    return current_session().get(refs, timeout=timeout)
+
+
+def wait(
+    refs: list[ObjectRef[Any]], *, num_returns: int = 1, timeout: float | None = None, fetch_local: bool = True
+) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+    """``Session.wait`` of the default session."""
+    return current_session().wait(refs, num_returns=num_returns, timeout=timeout, fetch_local=fetch_local)
+
+
+def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
+    """``Session.kill`` of the default session."""
+    current_session().kill(actor, no_restart=no_restart)
+
+
+def cancel(ref: ObjectRef[Any], *, force: bool = False, recursive: bool = True) -> None:
+    """``Session.cancel`` of the default session."""
+    current_session().cancel(ref, force=force, recursive=recursive)
+
+
+def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
+    """``Session.get_actor`` of the default session."""
+    return current_session().get_actor(name, namespace)
+
+
+def nodes() -> list[dict[str, Any]]:
+    """``Session.nodes`` of the default session."""
+    return current_session().nodes()
+
+
+def cluster_resources() -> dict[str, float]:
+    """``Session.cluster_resources`` of the default session."""
+    return current_session().cluster_resources()
+
+
+def available_resources() -> dict[str, float]:
+    """``Session.available_resources`` of the default session."""
+    return current_session().available_resources()

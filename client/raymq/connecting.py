@@ -1,0 +1,159 @@
+"""``connect()``: from an address to an open session, stage by stage."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import platform
+import queue
+import secrets
+import socket
+import sys
+import time
+from typing import Any
+
+from raymq import errors
+from raymq.address import Address, parse, resolve
+from raymq.connection import Connection, Ended, Event, RefusedHello, Welcomed
+from raymq.diagnosis import Found, diagnose
+from raymq.protocol import versions
+from raymq.protocol.version import PROTOCOL_NEWEST, PROTOCOL_OLDEST
+from raymq.session import Session, SessionInfo
+from raymq.wire import Wire
+
+log = logging.getLogger("raymq")
+
+QUICK = 0.3
+"""Seconds in which a broker that is there has answered; after that we look at what is there instead."""
+
+LOOK_AGAIN = 0.5
+"""Seconds between two looks."""
+
+SAY_AFTER = 2.0
+"""Seconds after which one log line says what is being waited for."""
+
+REFUSALS: dict[str, type[errors.ConnectError]] = {
+    "protocol-mismatch": errors.ProtocolMismatch,
+    "python-mismatch": errors.PythonMismatch,
+    "ray-mismatch": errors.RayMismatch,
+    "no-bridge": errors.NoBridge,
+    "no-cluster": errors.NoCluster,
+    "limit-reached": errors.LimitReached,
+}
+"""The broker's codes for its refusals, and what they are raised as; any other is ``Refused``."""
+
+
+def open_session(
+    address: str | None, *, timeout: float, job: dict[str, Any], log_to_driver: bool, name: str | None = None
+) -> Session:
+    """Open a session; see ``raymq.connect``."""
+    where = parse(address)
+    endpoint, ipv6 = resolve(where)
+    now = time.monotonic()
+    session = Session(secrets.token_bytes(16), log_to_driver=log_to_driver)
+    client = {
+        **versions.description(),
+        "user": _user(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "program": name or os.path.basename(sys.argv[0] if sys.argv else "") or "python",
+    }
+    hello = {
+        "protocol": [PROTOCOL_OLDEST, PROTOCOL_NEWEST],
+        "python": platform.python_version(),
+        "raymq": versions.__version__,
+        "client": client,
+        "job": {key: value for key, value in job.items() if value is not None},
+    }
+    handshake: queue.SimpleQueue[Event] = queue.SimpleQueue()
+
+    def handle(event: Event) -> None:
+        if isinstance(event, Welcomed | RefusedHello | Ended):
+            handshake.put(event)
+        session._handle(event)
+
+    connection = Connection(session.id, secrets.token_bytes(32), hello, now)
+    wire = Wire(endpoint, ipv6, connection, session._dropped, handle, session._forget)
+    wire.start()
+    try:
+        welcomed = _await_welcome(where, handshake, now + timeout, timeout)
+    except BaseException:
+        wire.abandon()
+        raise
+    session._open(wire, _info(session, where, client, welcomed), welcomed.object_max)
+    return session
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return str(os.getuid())
+
+
+def _await_welcome(where: Address, handshake: queue.SimpleQueue[Event], deadline: float, timeout: float) -> Welcomed:
+    """Wait for the broker's welcome, and find out why it does not come.
+
+    What waiting can heal is waited for; what it cannot is raised at once.
+    """
+    started = time.monotonic()
+    waiting_for: errors.ConnectError = errors.ConnectTimeout(f"{where} did not answer")
+    said = False
+    patience = QUICK
+    while (now := time.monotonic()) < deadline:
+        try:
+            event = handshake.get(timeout=min(patience, deadline - now))
+        except queue.Empty:
+            if not isinstance(waiting_for, tuple(REFUSALS.values())):
+                waiting_for = _look(where, waiting_for)
+            patience = LOOK_AGAIN
+        else:
+            if isinstance(event, Welcomed):
+                return event
+            if isinstance(event, Ended):
+                raise errors.Refused(f"{where} ended the session at once ({event.code}): {event.message}")
+            if isinstance(event, RefusedHello):
+                waiting_for = REFUSALS.get(event.code, errors.Refused)(event.message)
+                if not event.retry:
+                    raise waiting_for
+        if not said and time.monotonic() - started > SAY_AFTER:
+            said = True
+            log.warning("connect() is waiting: %s (it gives up after %g s)", waiting_for, timeout)
+    raise type(waiting_for)(f"{waiting_for} (waited {timeout:g} s)")
+
+
+def _look(where: Address, before: errors.ConnectError) -> errors.ConnectError:
+    """Look at what listens there.
+
+    Raises:
+        NotABroker: it speaks another protocol, which waiting does not heal.
+    """
+    diagnosis = diagnose(where)
+    if diagnosis.found in (Found.GRPC, Found.OTHER):
+        raise errors.NotABroker(diagnosis.text)
+    if diagnosis.found is Found.NOTHING:
+        return errors.NothingListens(diagnosis.text)
+    if diagnosis.found is Found.SILENT:
+        return errors.NotABroker(diagnosis.text)
+    return errors.ConnectTimeout(
+        f"a ZeroMQ socket listens at {where}, but no answer to the handshake came: it is no raymq broker, or one that "
+        "is overloaded or stopped, or its bridge takes long to connect to the cluster"
+    )
+
+
+def _info(session: Session, where: Address, client: dict[str, Any], welcomed: Welcomed) -> SessionInfo:
+    cluster = welcomed.cluster
+    kept = ("python", "raymq", "ray", "packages")
+    return SessionInfo(
+        session_id=session.id.hex(),
+        address=str(where),
+        protocol=welcomed.protocol,
+        client={key: client[key] for key in kept},
+        cluster={key: cluster.get(key) for key in kept},
+        job_id=str(cluster.get("job_id", "")),
+        node_id=str(cluster.get("node_id", "")),
+        namespace=str(cluster.get("namespace", "")),
+        dashboard_url=str(cluster.get("dashboard_url", "")),
+        differing_packages=versions.differing_packages(client["packages"], cluster.get("packages") or {}),
+    )

@@ -1,0 +1,101 @@
+"""Remote functions: what ``@remote`` makes of a function."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
+from weakref import WeakKeyDictionary
+
+from raymq.options import TASK_OPTIONS, check_options, returned
+
+if TYPE_CHECKING:
+    from raymq.session import Session
+
+
+class Definition:
+    """A function or class as it is sent to a bridge, once in each session.
+
+    Attributes:
+        target: the function or class itself.
+        kind: ``"function"`` or ``"class"``.
+        options: those given to the decorator.
+        numbers: the number that it has in each session that knows it, or is about to.
+        defined: the sessions whose bridge has it.
+    """
+
+    def __init__(self, target: Any, kind: str, options: dict[str, Any]) -> None:
+        self.target = target
+        self.kind = kind
+        self.options = options
+        self.numbers: WeakKeyDictionary[Session, int] = WeakKeyDictionary()
+        self.defined: WeakKeyDictionary[Session, bool] = WeakKeyDictionary()
+
+    @property
+    def name(self) -> str:
+        """The target's name, as it is written in its source."""
+        return str(getattr(self.target, "__qualname__", self.target))
+
+
+class Callee:
+    """A remote function or actor class with the options of ``.options()``, ready to be called."""
+
+    def __init__(self, definition: Definition, overrides: dict[str, Any], session: Session | None) -> None:
+        self._definition = definition
+        self._overrides = overrides
+        self._session = session
+        self._encoded: WeakKeyDictionary[Session, bytes] = WeakKeyDictionary()
+
+    def _chosen_session(self) -> Session:
+        from raymq.api import current_session
+
+        return self._session or current_session()
+
+
+class RemoteFunction(Callee):
+    """A function that runs in the cluster: ``f.remote(*args, **kwargs)`` returns a reference to its value."""
+
+    def __init__(
+        self, definition: Definition, overrides: dict[str, Any] | None = None, session: Session | None = None
+    ) -> None:
+        super().__init__(definition, overrides or {}, session)
+        function = definition.target
+        if inspect.iscoroutinefunction(function):
+            raise ValueError("an 'async def' cannot be a remote task; run it in one: asyncio.run(f()), or use an actor")
+        options = {**definition.options, **self._overrides}
+        check_options("task", TASK_OPTIONS, options)
+        self._returns = returned(options, function)
+        self._signature = inspect.signature(function)
+        self.__name__ = definition.name
+        self.__doc__ = function.__doc__
+        self.__wrapped__ = function
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function in the cluster; returns at once.
+
+        Returns:
+            An ``ObjectRef``; a list of them for ``num_returns`` above 1, None for 0.
+
+        Raises:
+            TypeError: the arguments do not fit the function's signature.
+            NotPicklable: an argument cannot be pickled; the message names it.
+            NotConnected: there is no session.
+            SessionLost: the session has ended.
+        """
+        self._signature.bind(*args, **kwargs)
+        return self._chosen_session()._call_function(self, args, kwargs)
+
+    def options(self, **options: Any) -> RemoteFunction:
+        """The same function with other options than the decorator's, for one call or more."""
+        return RemoteFunction(self._definition, {**self._overrides, **options}, self._session)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TypeError(f"a remote function is not called directly: write {self.__name__}.remote(...)")
+
+    def __repr__(self) -> str:
+        return f"RemoteFunction({self.__name__})"
+
+
+def make_function(function: Callable[..., Any], options: dict[str, Any], session: Session | None) -> RemoteFunction:
+    """What ``@remote`` makes of a function."""
+    return RemoteFunction(Definition(function, "function", options), None, session)

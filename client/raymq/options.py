@@ -1,0 +1,56 @@
+"""The options of ``@remote`` and ``.options()``: their names, and what a client must understand of them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+_COMMON = frozenset({
+    "num_cpus", "num_gpus", "resources", "memory", "accelerator_type", "label_selector", "fallback_strategy",
+    "runtime_env", "scheduling_strategy", "name", "enable_task_events", "placement_group",
+    "placement_group_bundle_index", "placement_group_capture_child_tasks", "_metadata", "_labels",
+})  # fmt: skip
+
+TASK_OPTIONS = _COMMON | {
+    "num_returns", "max_calls", "max_retries", "retry_exceptions", "object_store_memory",
+    "_generator_backpressure_num_objects",
+}  # fmt: skip
+
+ACTOR_OPTIONS = _COMMON | {
+    "namespace", "lifetime", "get_if_exists", "max_concurrency", "concurrency_groups", "max_restarts",
+    "max_task_retries", "max_pending_calls", "object_store_memory", "allow_out_of_order_execution",
+}  # fmt: skip
+
+METHOD_OPTIONS = frozenset({
+    "num_returns", "concurrency_group", "max_task_retries", "retry_exceptions", "name", "enable_task_events",
+})  # fmt: skip
+
+
+def check_options(what: str, known: frozenset[str], options: dict[str, Any]) -> None:
+    """Refuse options that Ray does not know, as Ray does, before anything is sent.
+
+    Raises:
+        ValueError: an option is unknown; the message lists those that there are.
+    """
+    for name in options:
+        if name not in known:
+            listed = ", ".join(sorted(name for name in known if not name.startswith("_")))
+            raise ValueError(f"{name!r} is no option of a {what}; there are: {listed}")
+
+
+def returned(options: dict[str, Any], function: Callable[..., Any] | None = None) -> int:
+    """How many values a call returns, by its options.
+
+    Raises:
+        ValueError: ``num_returns`` is no number of values, or a generator's, which this version does not have.
+    """
+    count = options.get("num_returns")
+    generator = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+    if count in ("streaming", "dynamic") or (count is None and generator):
+        raise ValueError("remote generators are not supported by this version of raymq; return a list instead")
+    if count is None:
+        return 1
+    if type(count) is not int or count < 0:
+        raise ValueError(f"num_returns is a number of values, 0 or more, not {count!r}")
+    return count

@@ -1,0 +1,96 @@
+"""What a client holds: references to objects in the cluster, never the objects."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections import deque
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+
+if TYPE_CHECKING:
+    from raymq.session import Session
+
+T_co = TypeVar("T_co", covariant=True)
+
+ID_SIZE = 28
+"""Bytes of a reference's id, as many as Ray's have: the session's 16, then its number in 12."""
+
+
+class Hold:
+    """One count of a number in the bridge's table. When it dies, the number is released once.
+
+    The destructor only appends to a deque: a lock, a wait or a system call in there can deadlock in the middle of any
+    other code (ray#59643).
+    """
+
+    __slots__ = ("_dropped", "number")
+
+    def __init__(self, number: int, dropped: deque[int]) -> None:
+        self.number = number
+        self._dropped = dropped
+
+    def __del__(self) -> None:
+        self._dropped.append(self.number)
+
+
+class Held:
+    """Something that lives in the cluster and is known here by its session and number."""
+
+    __slots__ = ("__weakref__", "_hold", "_session")
+
+    def __init__(self, session: Session, hold: Hold) -> None:
+        self._session = session
+        self._hold = hold
+
+    def binary(self) -> bytes:
+        """The id: 28 bytes, unique among all sessions."""
+        return self._session.id + self._hold.number.to_bytes(ID_SIZE - 16, "big")
+
+    def hex(self) -> str:
+        """The id as 56 hexadecimal digits."""
+        return self.binary().hex()
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self._session is other._session and self._hold.number == other._hold.number
+
+    def __hash__(self) -> int:
+        return hash((self._session.id, self._hold.number))
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} can only travel within its own session: as an argument of a remote call, in put(), "
+            "or inside a value. It cannot be pickled by other means, since it lives no longer than its session."
+        )
+
+
+class ObjectRef(Held, Generic[T_co]):
+    """A reference to an object in the cluster. The object is released when the last copy of it dies.
+
+    It can be given to remote calls, put into containers, captured by remote functions, awaited, and given to
+    ``get`` and ``wait`` of its own session.
+    """
+
+    __slots__ = ()
+
+    def future(self) -> concurrent.futures.Future[T_co]:
+        """A ``concurrent.futures.Future`` of the value, completed in a thread of raymq's."""
+        return self._session._future(self)
+
+    def as_future(self) -> asyncio.Future[T_co]:
+        """An ``asyncio.Future`` of the value, in the running event loop."""
+        return asyncio.wrap_future(self.future())
+
+    def __await__(self) -> Generator[Any, None, T_co]:
+        return self.as_future().__await__()
+
+    def __repr__(self) -> str:
+        return f"ObjectRef({self.hex()})"

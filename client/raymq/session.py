@@ -1,0 +1,790 @@
+"""The session: one client's life on the cluster, and everything that can be done with it."""
+
+from __future__ import annotations
+
+import atexit
+import concurrent.futures
+import functools
+import itertools
+import os
+import queue
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from types import FunctionType, ModuleType, TracebackType
+from typing import Any, cast
+
+from raymq import connection as core
+from raymq import exceptions, pickling, remote_errors
+from raymq.actors import ActorClass, ActorHandle, ActorMethod, make_actor_class
+from raymq.errors import (
+    ForkedSession,
+    NotPicklable,
+    NotUnpicklable,
+    PayloadTooLarge,
+    RaymqError,
+    SessionClosed,
+    SessionLost,
+    WrongSession,
+)
+from raymq.exceptions import GetTimeoutError
+from raymq.functions import Callee, Definition, RemoteFunction, make_function
+from raymq.protocol.channel import Arrived, Received
+from raymq.protocol.limits import INLINE_MAX, REFS_PER_MESSAGE
+from raymq.protocol.messages import (
+    Call,
+    Coming,
+    Create,
+    Define,
+    Failure,
+    Fetch,
+    Log,
+    Message,
+    Pickled,
+    Put,
+    Ready,
+    Refusal,
+    Reply,
+    Request,
+    Task,
+    Unfetch,
+    Value,
+    Watch,
+)
+from raymq.refs import Hold, ObjectRef
+from raymq.waiting import Outcome, Pending, Waiter, payload_of
+from raymq.wire import Wire
+
+GOODBYE_TIME = 5.0
+"""Seconds that ``close`` gives the cluster to confirm the end; after that the broker is just told."""
+
+
+@dataclass(frozen=True)
+class SessionInfo:
+    """Both sides of a session.
+
+    Attributes:
+        session_id: 32 hexadecimal digits.
+        address: the broker's, as it was given.
+        protocol: the protocol version that is spoken.
+        client: ``python``, ``raymq``, ``ray`` (empty without one), ``packages`` of this process.
+        cluster: the same of the cluster.
+        job_id: the Ray job of this session.
+        node_id: the Ray node on which its driver runs.
+        namespace: the namespace of its named actors.
+        dashboard_url: Ray's dashboard, ``HOST:PORT``, or empty.
+        differing_packages: packages that both sides have in different versions: name to (client's, cluster's).
+    """
+
+    session_id: str
+    address: str
+    protocol: int
+    client: dict[str, Any]
+    cluster: dict[str, Any]
+    job_id: str
+    node_id: str
+    namespace: str
+    dashboard_url: str
+    differing_packages: dict[str, tuple[str, str]]
+
+
+class Session:
+    """A session on a Ray cluster. Made by ``raymq.connect``; a context manager that closes itself.
+
+    All methods may be called from any thread.
+    """
+
+    def __init__(self, session_id: bytes, *, log_to_driver: bool = True) -> None:
+        self.id = session_id
+        self._pid = os.getpid()
+        self._log_to_driver = log_to_driver
+        self._lock = threading.Lock()
+        self._defining = threading.RLock()
+        self._numbers = itertools.count(1, 2)
+        self._requests = itertools.count(1)
+        self._dropped: deque[int] = deque()
+        self._values: dict[int, Pending] = {}
+        self._replies: dict[int, Pending] = {}
+        self._arriving: dict[int, Message] = {}
+        self._ready: set[int] = set()
+        self._watched: dict[int, list[Waiter]] = {}
+        self._ended: RaymqError | None = None
+        self._wire: Wire | None = None
+        self._info: SessionInfo | None = None
+        self._object_max = 0
+        self._completions: queue.SimpleQueue[Callable[[], None]] | None = None
+
+    def _open(self, wire: Wire, info: SessionInfo, object_max: int) -> None:
+        """The handshake is done; from now on the session can be used."""
+        self._wire, self._info, self._object_max = wire, info, object_max
+        atexit.register(_close_at_exit, weakref.ref(self))
+
+    # --- about itself
+
+    @property
+    def info(self) -> SessionInfo:
+        """What is known of both sides: versions, the Ray job, the node."""
+        if self._info is None:
+            raise SessionClosed("the session was never opened")
+        return self._info
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls can be made."""
+        return self._wire is not None and self._ended is None
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "open" if self.is_open else "closed"
+        return f"<Session {self.id.hex()} to {self._info.address if self._info else '?'}, {state}>"
+
+    def close(self, timeout: float = GOODBYE_TIME) -> None:
+        """End the session: what it holds in the cluster is released, except for detached actors.
+
+        Everything that was called before is handed to the cluster first. Does nothing on a session that has ended.
+
+        Args:
+            timeout: seconds to wait for the cluster's confirmation.
+        """
+        if os.getpid() != self._pid or self._wire is None:
+            return
+        with self._lock:
+            open_before, self._ended = self._ended is None, self._ended or SessionClosed("the session is closed")
+        if open_before:
+            self._wire.close(timeout)
+            self._fail_all(self._ended)
+
+    # --- calls
+
+    def remote(self, *args: Any, **options: Any) -> Any:
+        """As ``raymq.remote``, for functions and classes that always use this session."""
+        return decorate(self, args, options)
+
+    def put(self, value: Any) -> ObjectRef[Any]:
+        """Store a value in the cluster.
+
+        Returns at once, except for a large value whose memory could be changed (a numpy array, say): then when the
+        cluster has it.
+
+        Raises:
+            TypeError: the value is a reference already.
+            NotPicklable: it cannot be pickled.
+            PayloadTooLarge: it is above the broker's limit.
+            SessionLost: the session has ended.
+        """
+        if isinstance(value, ObjectRef):
+            raise TypeError("put() of an ObjectRef: it stands for a stored value already; put it into a list if you must")
+        payload = self._dump(value, lambda: f"the value of type {_type_name(value)}")
+        reference: ObjectRef[Any] = ObjectRef(self, self._new_hold())
+        self._post(Put(reference._hold.number, payload), payload)
+        return reference
+
+    def get(self, refs: Any, *, timeout: float | None = None) -> Any:
+        """Fetch values, waiting for them.
+
+        Args:
+            refs: one ``ObjectRef``, or a list of them.
+            timeout: seconds to wait at most; None waits for ever, 0 takes what is ready in the cluster by now.
+
+        Returns:
+            The value; a list of them for a list.
+
+        Raises:
+            RayTaskError: the task raised; the error is an instance of the task's exception class, too.
+            GetTimeoutError: the time was over.
+            WrongSession: a reference belongs to another session.
+            SessionLost: the session ended meanwhile.
+        """
+        single = isinstance(refs, ObjectRef)
+        wanted: list[ObjectRef[Any]] = [refs] if single else self._check_refs("get", refs)
+        numbers = [self._own(ref)._hold.number for ref in wanted]
+        unique = list(dict.fromkeys(numbers))
+        limit = self._get_limit(unique, timeout)
+        waiter = Waiter(len(unique))
+        pending = self._want(unique, waiter)
+        try:
+            if not waiter.wait(limit):
+                missing = sum(entry.outcome is None for entry in pending.values())
+                raise GetTimeoutError(f"get() waited {timeout} s; {missing} of {len(unique)} values are not there yet")
+            self._raise_failure(pending, unique)
+            values = {number: self._value(entry) for number, entry in pending.items()}
+        finally:
+            self._want_no_more(pending, waiter)
+        return values[numbers[0]] if single else [values[number] for number in numbers]
+
+    def _get_limit(self, numbers: list[int], timeout: float | None) -> float | None:
+        """How long a get waits. A timeout of 0 asks what is ready there; the way here takes the time that it takes."""
+        if timeout != 0:
+            return _limit(timeout)
+        self._watch(numbers, fetch_local=True)
+        with self._lock:
+            missing = sum(number not in self._ready for number in numbers)
+        if missing:
+            raise GetTimeoutError(f"{missing} of {len(numbers)} values are not ready")
+        return None
+
+    def wait(
+        self,
+        refs: list[ObjectRef[Any]],
+        *,
+        num_returns: int = 1,
+        timeout: float | None = None,
+        fetch_local: bool = True,
+    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+        """Wait until some references are ready: have a value, or an error.
+
+        Args:
+            refs: a list of references, each once.
+            num_returns: how many must be ready.
+            timeout: seconds to wait at most; None waits for ever, 0 only looks.
+            fetch_local: also bring the objects to the head node, so that ``get`` finds them there.
+
+        Returns:
+            Those that are ready, at most ``num_returns``, and the others; both in the order of ``refs``.
+
+        Raises:
+            TypeError: ``refs`` is no list of references.
+            ValueError: a reference is listed twice, or ``num_returns`` does not fit.
+            WrongSession: a reference belongs to another session.
+            SessionLost: the session ended meanwhile.
+        """
+        if isinstance(refs, ObjectRef):
+            raise TypeError("wait() takes a list of ObjectRefs, not a single one")
+        wanted = self._check_refs("wait", refs, TypeError)
+        numbers = [self._own(ref)._hold.number for ref in wanted]
+        if len(set(numbers)) != len(numbers):
+            raise ValueError("wait() takes each reference once")
+        if not numbers:
+            return [], []
+        if not 0 < num_returns <= len(numbers):
+            raise ValueError(f"num_returns is between 1 and the number of references, {len(numbers)}, not {num_returns}")
+        limit = _limit(timeout)
+        deadline = None if limit is None else time.monotonic() + limit
+        self._watch(numbers, fetch_local=fetch_local)
+        ready = set(self._await_ready(numbers, num_returns, deadline)[:num_returns])
+        return (
+            [ref for ref, number in zip(wanted, numbers, strict=True) if number in ready],
+            [ref for ref, number in zip(wanted, numbers, strict=True) if number not in ready],
+        )
+
+    def kill(self, actor: ActorHandle, *, no_restart: bool = True) -> None:
+        """Terminate an actor by force.
+
+        Raises:
+            ValueError: this is no actor.
+        """
+        if not isinstance(actor, ActorHandle):
+            raise ValueError(f"kill() takes an actor's handle, not {_type_name(actor)}; tasks are cancelled by cancel()")
+        self.request("kill", actor, no_restart=no_restart)
+
+    def cancel(self, ref: ObjectRef[Any], *, force: bool = False, recursive: bool = True) -> None:
+        """Cancel the task that makes an object; its ``get`` raises ``TaskCancelledError`` then.
+
+        Args:
+            ref: the object.
+            force: kill the worker instead of interrupting the task.
+            recursive: cancel the tasks that the task has started, too.
+
+        Raises:
+            TypeError: this is no reference.
+        """
+        if not isinstance(ref, ObjectRef):
+            raise TypeError(f"cancel() takes an ObjectRef, not {_type_name(ref)}; actors are terminated by kill()")
+        self.request("cancel", ref, force=force, recursive=recursive)
+
+    def get_actor(self, name: str, namespace: str | None = None) -> ActorHandle:
+        """The handle of a named actor.
+
+        Raises:
+            ValueError: there is none of that name.
+        """
+        return cast(ActorHandle, self.request("get_actor", name, namespace))
+
+    def list_named_actors(self, all_namespaces: bool = False) -> list[Any]:
+        """The names of all named actors in this session's namespace, or names and namespaces of all."""
+        return cast("list[Any]", self.request("list_named_actors", all_namespaces))
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """The cluster's nodes, as ``ray.nodes`` describes them."""
+        return cast("list[dict[str, Any]]", self.request("nodes"))
+
+    def cluster_resources(self) -> dict[str, float]:
+        """The resources of the cluster."""
+        return cast("dict[str, float]", self.request("cluster_resources"))
+
+    def available_resources(self) -> dict[str, float]:
+        """The resources of the cluster that nobody uses at the moment."""
+        return cast("dict[str, float]", self.request("available_resources"))
+
+    def request(self, operation: str, *args: Any, **kwargs: Any) -> Any:
+        """Ask the bridge for an operation, and wait for its answer.
+
+        Raises:
+            Exception: what the operation raised.
+            SessionLost: the session ended meanwhile.
+        """
+        self._check_open()
+        number = next(self._requests)
+        pending, waiter = Pending(), Waiter(1)
+        pending.waiters.append(waiter)
+        payload = self._dump((args, kwargs), lambda: self._culprit(operation, args, kwargs))
+        with self._lock:
+            self._replies[number] = pending
+        try:
+            self._post(Request(number, operation, payload), payload)
+            waiter.wait(None)
+            return self._value(pending)
+        finally:
+            with self._lock:
+                self._replies.pop(number, None)
+
+    # --- what functions, actor classes and methods call
+
+    def _call_function(self, function: RemoteFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        number, options = self._prepare(function)
+        payload = self._dump((args, kwargs), lambda: self._culprit(function.__name__, args, kwargs))
+        refs = self._new_refs(function._returns)
+        self._post(Task([ref._hold.number for ref in refs], number, options, payload), payload)
+        return _as_returned(refs)
+
+    def _create_actor(self, kind: ActorClass, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActorHandle:
+        number, options = self._prepare(kind)
+        payload = self._dump((args, kwargs), lambda: self._culprit(kind.__name__, args, kwargs))
+        handle = ActorHandle(self, self._new_hold(), kind.__name__, kind._shape)
+        self._post(Create(handle._hold.number, number, options, payload), payload)
+        return handle
+
+    def _call_method(self, method: ActorMethod, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._check_open()
+        options = bytes(self._dump(method._options, lambda: "an option").inband) if method._options else b""
+        payload = self._dump((args, kwargs), lambda: self._culprit(method._name, args, kwargs))
+        refs = self._new_refs(method._returns())
+        actor = method._handle._hold.number
+        self._post(Call([ref._hold.number for ref in refs], actor, method._name, options, payload), payload)
+        return _as_returned(refs)
+
+    def _prepare(self, callee: Callee) -> tuple[int, bytes]:
+        """The callee's number and options in this session; its definition is sent if the bridge has not got it."""
+        self._check_open()
+        number = self._define(callee._definition)
+        if not callee._overrides:
+            return number, b""
+        options = callee._encoded.get(self)
+        if options is None:
+            options = bytes(self._dump(callee._overrides, lambda: f"an option of {callee._definition.name}").inband)
+            callee._encoded[self] = options
+        return number, options
+
+    def _define(self, definition: Definition) -> int:
+        if definition.defined.get(self):
+            return definition.numbers[self]
+        with self._defining:
+            number = definition.numbers.get(self)
+            if number is not None:
+                return number  # it is just being pickled, and mentions itself
+            number = definition.numbers[self] = next(self._numbers)
+            try:
+                what = f"the remote {definition.kind} {definition.name}"
+                payload = self._dump((definition.target, definition.options), lambda: what)
+                self._post(Define(number, definition.kind, definition.name, payload), payload)
+            except BaseException:
+                definition.numbers.pop(self, None)
+                raise
+            definition.defined[self] = True
+            return number
+
+    def _new_hold(self) -> Hold:
+        return Hold(next(self._numbers), self._dropped)
+
+    def _new_refs(self, count: int) -> list[ObjectRef[Any]]:
+        return [ObjectRef(self, self._new_hold()) for _ in range(count)]
+
+    def _future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        number = self._own(ref)._hold.number
+        pending = self._want([number], None)[number]
+
+        def complete() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(self._value(pending))
+                except BaseException as error:
+                    future.set_exception(error)
+            self._want_no_more({number: pending}, None)
+
+        def on_outcome(_: Pending) -> None:
+            self._complete_later(complete)
+
+        with self._lock:
+            if pending.outcome is None:
+                pending.callbacks.append(on_outcome)
+                return future
+        on_outcome(pending)
+        return future
+
+    def _complete_later(self, complete: Callable[[], None]) -> None:
+        """Values of futures are unpickled in a thread of their own: user code must not hold up the I/O thread."""
+        if self._completions is None:
+            self._completions = queue.SimpleQueue()
+            threading.Thread(target=_run_completions, args=(self._completions,), name="raymq-futures", daemon=True).start()
+        self._completions.put(complete)
+
+    # --- asking and waiting
+
+    def _want(self, numbers: list[int], waiter: Waiter | None) -> dict[int, Pending]:
+        """Ask for values that nobody has asked for yet, and be told when they are there."""
+        self._check_open()
+        ask = []
+        found: dict[int, Pending] = {}
+        with self._lock:
+            for number in numbers:
+                pending = self._values.get(number)
+                if pending is None:
+                    pending = self._values[number] = Pending()
+                    ask.append(number)
+                pending.users += 1
+                found[number] = pending
+                if waiter is not None:
+                    if pending.outcome is None:
+                        pending.waiters.append(waiter)
+                    else:
+                        waiter.count_down(at_once=not isinstance(pending.outcome, Value))
+        for start in range(0, len(ask), REFS_PER_MESSAGE):
+            self._post(Fetch(ask[start : start + REFS_PER_MESSAGE]))
+        return found
+
+    def _want_no_more(self, pending: dict[int, Pending], waiter: Waiter | None) -> None:
+        taken_back = []
+        with self._lock:
+            for number, entry in pending.items():
+                entry.users -= 1
+                if waiter in entry.waiters and waiter is not None:
+                    entry.waiters.remove(waiter)
+                if not entry.users:
+                    if self._values.get(number) is entry:
+                        del self._values[number]
+                    if entry.outcome is None:
+                        taken_back.append(number)
+        if taken_back and self.is_open:
+            for start in range(0, len(taken_back), REFS_PER_MESSAGE):
+                self._post(Unfetch(taken_back[start : start + REFS_PER_MESSAGE]))
+
+    def _raise_failure(self, pending: dict[int, Pending], order: list[int]) -> None:
+        for number in order:
+            outcome = pending[number].outcome
+            if outcome is not None and not isinstance(outcome, Value):
+                self._value(pending[number])
+
+    def _value(self, pending: Pending) -> Any:
+        """The value of a completed answer, or raise what it failed with."""
+        outcome = pending.outcome
+        if outcome is None or isinstance(outcome, BaseException):
+            raise _copy(outcome or SessionClosed("the session is closed"))
+        load = functools.partial(self._load, holds=pending.holds)
+        if isinstance(outcome, Failure | Refusal):
+            raise remote_errors.rebuild(outcome.error, payload_of(outcome), load)
+        try:
+            return load(payload_of(outcome))
+        except (ModuleNotFoundError, AttributeError) as error:
+            raise NotUnpicklable(
+                f"the value needs what this machine does not have: {error}. Install it here, or return plain data."
+            ) from error
+        except Exception as error:
+            raise NotUnpicklable(f"the value cannot be rebuilt here: {type(error).__name__}: {error}") from error
+
+    def _watch(self, numbers: list[int], *, fetch_local: bool) -> None:
+        """Make sure that the bridge tells of each reference when it is ready; returns when it has told of those
+        that are."""
+        self._check_open()
+        with self._lock:
+            unknown = [n for n in numbers if n not in self._ready and n not in self._watched]
+            self._watched.update({number: [] for number in unknown})
+        for start in range(0, len(unknown), REFS_PER_MESSAGE):
+            request = next(self._requests)
+            pending, waiter = Pending(), Waiter(1)
+            pending.waiters.append(waiter)
+            with self._lock:
+                self._replies[request] = pending
+            try:
+                self._post(Watch(request, unknown[start : start + REFS_PER_MESSAGE], fetch_local))
+                waiter.wait(None)
+            finally:
+                with self._lock:
+                    self._replies.pop(request, None)
+
+    def _await_ready(self, numbers: list[int], count: int, deadline: float | None) -> list[int]:
+        with self._lock:
+            ready = [number for number in numbers if number in self._ready]
+            missing = [number for number in numbers if number not in self._ready]
+            waiter = Waiter(count - len(ready))
+            for number in missing:
+                self._watched.setdefault(number, []).append(waiter)
+        try:
+            waiter.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        finally:
+            with self._lock:
+                for number in missing:
+                    if waiter in self._watched.get(number, ()):
+                        self._watched[number].remove(waiter)
+        self._check_open()
+        with self._lock:
+            return [number for number in numbers if number in self._ready]
+
+    # --- sending
+
+    def _post(self, message: Message, payload: Pickled | None = None) -> None:
+        self._check_open()
+        wire = cast(Wire, self._wire)
+        if payload is None or payload.nbytes <= INLINE_MAX:
+            wire.post(message, 0 if payload is None else payload.nbytes)
+        else:
+            writable = any(not memoryview(buffer).readonly for buffer in payload.buffers)
+            wire.post(message, payload.nbytes, wait_delivered=writable)
+        if self._ended is not None:
+            raise _copy(self._ended)
+
+    def _check_open(self) -> None:
+        if os.getpid() != self._pid:
+            raise ForkedSession("a session does not survive a fork: call connect() in the child, or spawn it instead")
+        if self._ended is not None:
+            raise _copy(self._ended)
+        if self._wire is None:
+            raise SessionClosed("the session is not open")
+
+    def _check_refs(self, what: str, refs: Any, error: type[Exception] = ValueError) -> list[ObjectRef[Any]]:
+        if not isinstance(refs, list | tuple):
+            raise error(f"{what}() takes an ObjectRef or a list of them, not {_type_name(refs)}")
+        for position, ref in enumerate(refs):
+            if not isinstance(ref, ObjectRef):
+                raise error(f"{what}() takes ObjectRefs; item {position} of the list is a {_type_name(ref)}")
+        return list(refs)
+
+    def _own(self, held: Any) -> Any:
+        if held._session is not self:
+            raise WrongSession(f"{held!r} belongs to {held._session!r}, not to {self!r}: use it with its own session")
+        return held
+
+    # --- pickling
+
+    def _dump(self, value: Any, what: Callable[[], str]) -> Pickled:
+        refs: list[int] = []
+        try:
+            payload = pickling.dumps(value, functools.partial(self._replace, refs), refs)
+        except RaymqError:
+            raise
+        except Exception as error:
+            raise NotPicklable(f"{what()} cannot be pickled: {type(error).__name__}: {error}") from error
+        if payload.nbytes > self._object_max:
+            raise PayloadTooLarge(
+                f"{what()} has {payload.nbytes:,} bytes pickled; this broker takes objects up to "
+                f"{self._object_max:,} (raymq start --max-object-size)"
+            )
+        return payload
+
+    def _replace(self, refs: list[int], value: Any) -> pickling.Fields | None:
+        kind = type(value)
+        if kind is ObjectRef:
+            refs.append(self._own(value)._hold.number)
+            return "ref", refs[-1]
+        if kind is ActorHandle:
+            refs.append(self._own(value)._hold.number)
+            return "actor", refs[-1]
+        if kind is RemoteFunction or kind is ActorClass:
+            number, options = self._prepare(value)
+            refs.append(number)
+            return "function", number, options
+        if kind is ModuleType or kind is FunctionType or kind is type:
+            return pickling.raymq_name(value)
+        return None
+
+    def _culprit(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """Which argument of a call cannot be pickled, or is too large."""
+        largest = ("the arguments", -1)
+        for key, value in itertools.chain(enumerate(args), kwargs.items()):
+            which = f"argument {key!r} of {name}, a {_type_name(value)},"
+            try:
+                nbytes = pickling.dumps(value, functools.partial(self._replace, [])).nbytes
+            except Exception:
+                return which
+            largest = max(largest, (which, nbytes), key=lambda entry: entry[1])
+        return largest[0]
+
+    def _load(self, payload: Pickled, holds: dict[int, Hold]) -> Any:
+        def resolve(kind: str, *fields: Any) -> Any:
+            if kind == "ref":
+                return ObjectRef(self, holds[fields[0]])
+            if kind == "actor":
+                number, class_name, shape = fields
+                return ActorHandle(self, holds[number], class_name, shape)
+            if kind == "error":
+                return remote_errors.from_description(*fields)
+            if kind == "exception":
+                return getattr(exceptions, fields[0])
+            raise NotUnpicklable(f"the value mentions a {kind}, which has no meaning on a client")
+
+        return pickling.loads(payload, resolve)
+
+    # --- called by the I/O thread
+
+    def _handle(self, event: core.Event) -> None:
+        if isinstance(event, Received):
+            for message in event.messages:
+                payload = getattr(message, "payload", None)
+                if isinstance(payload, Coming):
+                    self._arriving[payload.transfer] = message
+                else:
+                    self._dispatch(message)
+        elif isinstance(event, Arrived):
+            filled: Any = self._arriving.pop(event.transfer)
+            self._dispatch(filled._replace(payload=event.payload))
+        elif isinstance(event, core.Ended):
+            self._on_end(event)
+
+    def _dispatch(self, message: Message) -> None:
+        handler = _HANDLERS.get(type(message))
+        if handler is not None:
+            handler(self, message)
+
+    def _on_value(self, message: Value | Failure) -> None:
+        self._learn_ready([message.ref])
+        holds = self._take_holds(message)
+        with self._lock:
+            pending = self._values.get(message.ref)
+            if pending is not None and pending.outcome is None:
+                pending.complete(message, holds)
+
+    def _on_reply(self, message: Reply | Refusal) -> None:
+        holds = self._take_holds(message)
+        with self._lock:
+            pending = self._replies.get(message.request)
+            if pending is not None:
+                pending.complete(message, holds)
+
+    def _take_holds(self, message: Value | Failure | Reply | Refusal) -> list[Hold]:
+        # Each reference that comes along was counted once by the bridge. If nobody takes these, they are released.
+        return [Hold(number, self._dropped) for number in message.payload.refs]
+
+    def _on_ready(self, message: Ready) -> None:
+        self._learn_ready(message.refs)
+        if message.request:
+            with self._lock:
+                pending = self._replies.get(message.request)
+                if pending is not None:
+                    pending.complete(Reply(message.request, Pickled(b"")), ())
+
+    def _learn_ready(self, numbers: Iterable[int]) -> None:
+        with self._lock:
+            for number in numbers:
+                if number not in self._ready:
+                    self._ready.add(number)
+                    for waiter in self._watched.pop(number, ()):
+                        waiter.count_down()
+
+    def _forget(self, numbers: Iterable[int]) -> None:
+        """These numbers were released: what is known of them goes with them."""
+        with self._lock:
+            for number in numbers:
+                self._ready.discard(number)
+                self._watched.pop(number, None)
+
+    def _on_log(self, message: Log) -> None:
+        if self._log_to_driver:
+            stream = sys.stderr if message.source.get("stream") == "stderr" else sys.stdout
+            try:
+                stream.write("".join(f"{line}\n" for line in message.lines))
+                stream.flush()
+            except (OSError, ValueError):
+                pass  # the program has closed its output; its workers may go on printing
+
+    def _on_end(self, event: core.Ended) -> None:
+        with self._lock:
+            if self._ended is None:
+                self._ended = SessionLost(
+                    f"the session has ended ({event.code}): {event.message}. Its objects and actors are gone, except for "
+                    "detached actors; connect() again for a new session."
+                )
+            error = self._ended
+        self._fail_all(error)
+
+    def _fail_all(self, error: BaseException) -> None:
+        with self._lock:
+            pending = [entry for entry in (*self._values.values(), *self._replies.values()) if entry.outcome is None]
+            waiters = [waiter for waiting in self._watched.values() for waiter in waiting]
+            for entry in pending:
+                entry.complete(error, ())
+        for waiter in waiters:
+            waiter.count_down(at_once=True)
+
+
+_HANDLERS: dict[type, Callable[[Session, Any], None]] = {
+    Value: Session._on_value,
+    Failure: Session._on_value,
+    Reply: Session._on_reply,
+    Refusal: Session._on_reply,
+    Ready: Session._on_ready,
+    Log: Session._on_log,
+}
+
+
+def decorate(session: Session | None, args: Sequence[Any], options: dict[str, Any]) -> Any:
+    """What ``@remote`` and ``@remote(...)`` do; ``session`` None stands for the default one at the time of a call.
+
+    Raises:
+        TypeError: it decorates neither a function nor a class, or has options that are not keywords.
+        ValueError: an option is unknown.
+    """
+    if len(args) == 1 and not options:
+        return _decorate_with(session, {}, args[0])
+    if args or not options:
+        raise TypeError("@remote decorates a function or a class; options are keywords, as in @remote(num_cpus=2)")
+    return functools.partial(_decorate_with, session, options)
+
+
+def _decorate_with(session: Session | None, options: dict[str, Any], target: Any) -> Any:
+    if isinstance(target, type):
+        return make_actor_class(target, options, session)
+    if callable(target):
+        return make_function(target, options, session)
+    raise TypeError(f"@remote decorates a function or a class, not {_type_name(target)}")
+
+
+def _as_returned(refs: list[ObjectRef[Any]]) -> Any:
+    if not refs:
+        return None
+    return refs[0] if len(refs) == 1 else refs
+
+
+def _type_name(value: Any) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _limit(timeout: float | None) -> float | None:
+    if timeout is not None and timeout < 0:
+        raise ValueError(f"a timeout is 0 or more seconds, not {timeout}")
+    return timeout
+
+
+def _copy(error: BaseException) -> BaseException:
+    """A fresh exception for each raise: one object raised in many threads would gather all their tracebacks."""
+    return type(error)(*error.args)
+
+
+def _run_completions(completions: queue.SimpleQueue[Callable[[], None]]) -> None:
+    while True:
+        completions.get()()
+
+
+def _close_at_exit(session: weakref.ref[Session]) -> None:
+    alive = session()
+    if alive is not None:
+        alive.close(timeout=2.0)

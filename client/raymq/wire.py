@@ -1,0 +1,254 @@
+"""The client's one I/O thread: two DEALER sockets and a clock around the connection."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import socket as sockets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import zmq
+
+from raymq.connection import Connection, Ended, Event, State
+from raymq.errors import RemoteProtocolError
+from raymq.protocol.channel import Delivered, Received
+from raymq.protocol.limits import MESSAGE_MAX, REFS_PER_MESSAGE, Timing
+from raymq.protocol.messages import Coming, Message, Pickled, Release
+from raymq.protocol.route import Lane
+
+log = logging.getLogger("raymq")
+
+BACKLOG_MAX = 64 << 20
+"""Bytes that may wait to be sent before a call waits too."""
+
+DRAIN = 100
+"""Packets taken from one socket before the other things get their turn."""
+
+
+MESSAGE_COST = 100
+"""Bytes that a message counts in the backlog beside its payload."""
+
+
+class _Posted(NamedTuple):
+    message: Message
+    nbytes: int
+    delivered: threading.Event | None
+
+
+class Wire:
+    """Owns the sockets and the connection; all of it runs in the one thread that ``start`` starts.
+
+    Args:
+        endpoint: the broker's, as ``tcp://HOST:PORT``.
+        ipv6: whether that is an IPv6 address.
+        connection: the pure core.
+        dropped: a deque of numbers to which destructors append; they are released in batches.
+        handle: called, in the I/O thread, with each event; must be quick and must not raise.
+        released: called, in the I/O thread, with numbers that are about to be released.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        ipv6: bool,
+        connection: Connection,
+        dropped: Any,
+        handle: Callable[[Event], None],
+        released: Callable[[list[int]], None],
+    ) -> None:
+        self._endpoint = endpoint
+        self._ipv6 = ipv6
+        self._connection = connection
+        self._dropped = dropped
+        self._handle = handle
+        self._released = released
+        self._outbox: queue.SimpleQueue[_Posted] = queue.SimpleQueue()
+        self._awake = threading.Event()
+        self._room = threading.Condition()
+        self._posted = 0
+        self._queued = 0
+        self._transfers: dict[int, tuple[int, threading.Event | None]] = {}
+        self._closing = False
+        self._abandoned = False
+        self._wake_reader, self._wake_writer = sockets.socketpair()
+        self._wake_writer.setblocking(False)
+        self._thread = threading.Thread(target=self._run, name="raymq-io", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    # --- called from any thread
+
+    def post(self, message: Message, nbytes: int = 0, *, wait_delivered: bool = False) -> None:
+        """Queue a message; waits only while more than BACKLOG_MAX bytes are waiting to be sent.
+
+        Args:
+            message: what to send.
+            nbytes: its size, counted against the backlog.
+            wait_delivered: wait until the bridge holds the payload, since its buffers may change after that.
+        """
+        delivered = threading.Event() if wait_delivered else None
+        with self._room:
+            self._room.wait_for(lambda: self._posted + self._queued < BACKLOG_MAX or not self._thread.is_alive())
+            self._posted += nbytes + MESSAGE_COST
+        self._outbox.put(_Posted(message, nbytes + MESSAGE_COST, delivered))
+        self._wake()
+        while delivered is not None and self._thread.is_alive() and not delivered.wait(1.0):
+            pass
+
+    def close(self, timeout: float) -> bool:
+        """Say goodbye after everything that was posted; False if that was not confirmed in time."""
+        self._closing = True
+        self._wake()
+        self._thread.join(timeout)
+        confirmed = not self._thread.is_alive()
+        if not confirmed:
+            self.abandon()
+        return confirmed
+
+    def abandon(self) -> None:
+        """Stop at once; tells the broker, if it can be told within half a second."""
+        self._abandoned = True
+        self._wake()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(2.0)
+
+    def _wake(self) -> None:
+        # One byte is enough for any number of posts: the flag saves a system call for each of the others.
+        if not self._awake.is_set():
+            self._awake.set()
+            try:
+                self._wake_writer.send(b"\0")
+            except OSError:
+                pass  # the pipe is full, so the loop is awake, or closed, so there is no loop
+
+    # --- the I/O thread
+
+    def _run(self) -> None:
+        try:
+            with zmq.Context() as context:
+                lanes = {lane: self._open(context) for lane in Lane}
+                try:
+                    self._serve(lanes)
+                finally:
+                    for dealer in lanes.values():
+                        dealer.close(linger=500)
+        except Exception as error:
+            log.exception("the connection's thread failed; this is a bug in raymq")
+            self._handle(Ended("internal-error", f"raymq's own thread failed: {error!r}"))
+        finally:
+            self._wake_reader.close()
+            self._wake_writer.close()
+            for _, delivered in self._transfers.values():
+                if delivered is not None:
+                    delivered.set()
+            with self._room:
+                self._room.notify_all()
+
+    def _open(self, context: zmq.Context[Any]) -> zmq.Socket[bytes]:
+        dealer = context.socket(zmq.DEALER)
+        dealer.ipv6 = self._ipv6
+        dealer.maxmsgsize = MESSAGE_MAX
+        dealer.sndhwm = dealer.rcvhwm = 1000
+        dealer.reconnect_ivl = 100
+        dealer.reconnect_ivl_max = 2000
+        dealer.heartbeat_ivl = int(Timing.heartbeat * 1000)
+        dealer.heartbeat_timeout = int(Timing.lease * 1000)
+        dealer.connect(self._endpoint)
+        return dealer
+
+    def _serve(self, lanes: dict[Lane, zmq.Socket[bytes]]) -> None:
+        poller = zmq.Poller()
+        for dealer in lanes.values():
+            poller.register(dealer, zmq.POLLIN)
+        poller.register(self._wake_reader, zmq.POLLIN)
+        while True:
+            self._take_outbox()
+            now = time.monotonic()
+            packets, events = self._connection.poll(now)
+            for lane, frames in packets:
+                self._send(lanes[lane], frames)
+            self._make_room()
+            self._tell(events)
+            if self._connection.state is State.ENDED:
+                return
+            wait = self._connection.next_deadline() - time.monotonic()
+            ready: dict[Any, int] = dict(poller.poll(max(0.0, wait) * 1000 + (wait > 0)))
+            if self._wake_reader.fileno() in ready:
+                self._wake_reader.recv(64)
+            self._awake.clear()
+            for dealer in lanes.values():
+                if dealer in ready:
+                    self._drain(dealer)
+
+    def _send(self, dealer: zmq.Socket[bytes], frames: Sequence[Any]) -> None:
+        try:
+            dealer.send_multipart(frames, zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            log.debug("a packet was dropped: the broker does not take any; it will be sent again")
+
+    def _drain(self, dealer: zmq.Socket[bytes]) -> None:
+        for _ in range(DRAIN):
+            try:
+                frames = dealer.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            try:
+                events = self._connection.receive([frame.buffer for frame in frames], time.monotonic())
+            except RemoteProtocolError as error:
+                log.warning("a packet that breaks the protocol was dropped: %s", error)
+                continue
+            self._tell(events)
+
+    def _tell(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, Delivered):
+                _, delivered = self._transfers.pop(event.transfer)
+                if delivered is not None:
+                    delivered.set()
+            else:
+                self._handle(event)
+                if isinstance(event, Received):
+                    self._connection.channel.consumed(1, time.monotonic())
+
+    def _take_outbox(self) -> None:
+        # The order matters: what was dropped by now was last used in messages that are in the outbox by now.
+        dropped = [self._dropped.popleft() for _ in range(len(self._dropped))]
+        channel = self._connection.channel
+        taken = 0
+        while True:
+            try:
+                message, nbytes, delivered = self._outbox.get_nowait()
+            except queue.Empty:
+                break
+            taken += nbytes
+            payload: Any = getattr(message, "payload", None)
+            if isinstance(payload, Pickled):
+                announced = channel.announce(payload)
+                if isinstance(announced, Coming):
+                    self._transfers[announced.transfer] = (payload.nbytes, delivered)
+                    filled: Any = message
+                    message = filled._replace(payload=announced)
+            channel.send(message)
+        if dropped:
+            self._released(dropped)
+        for start in range(0, len(dropped), REFS_PER_MESSAGE):
+            channel.send(Release(dropped[start : start + REFS_PER_MESSAGE]))
+        with self._room:
+            self._posted -= taken
+        if self._abandoned:
+            self._connection.abandon()
+        elif self._closing:
+            self._connection.close()
+
+    def _make_room(self) -> None:
+        """Let calls go on that wait because too much waits to be sent."""
+        queued = self._connection.channel.backlog + sum(nbytes for nbytes, _ in self._transfers.values())
+        if queued or self._queued:
+            with self._room:
+                self._queued = queued
+                self._room.notify_all()
