@@ -21,6 +21,7 @@ class Options:
     Attributes:
         host: numeric, where the broker listens.
         address: ``auto``, ``local`` or the ``HOST:PORT`` of a cluster's GCS.
+        supervised: stop when our own stdin ends.
     """
 
     host: str = "127.0.0.1"
@@ -34,6 +35,7 @@ class Options:
     spares: int = 1
     insecure: bool = False
     log_format: str = "console"
+    supervised: bool = False
 
     @property
     def external_cluster(self) -> str | None:

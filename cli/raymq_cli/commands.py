@@ -61,6 +61,7 @@ def raymq() -> None:
 )
 @click.option("--insecure", is_flag=True, help="Allow a --host that other machines reach, without any protection.")
 @click.option("--log-format", default="console", show_default=True, type=click.Choice(["console", "json"]))
+@click.option("--supervised", is_flag=True, hidden=True, help="Stop when stdin ends: whoever started us is gone.")
 def start(**given: Any) -> None:
     """Serve a Ray cluster to clients until Ctrl-C or `raymq stop`.
 
@@ -126,6 +127,7 @@ def stop(port: int | None) -> None:
     from raymq_cli import stop as stopping
 
     states = _running(port)
+    runtime.remove_dead(runtime.root(os.environ))
     if not states:
         click.echo(_nothing(port), err=True)
     failed = False
@@ -139,6 +141,19 @@ def stop(port: int | None) -> None:
             )
             failed = True
     sys.exit(1 if failed else 0)
+
+
+@raymq.command()
+@click.option("--address", help="Use the broker at HOST[:PORT], instead of starting all that is needed here.")
+def demo(address: str | None) -> None:
+    """Watch it work: real work on real text, through a real broker, on a real cluster.
+
+    Starts a Ray cluster, a broker and a bridge on this machine, counts words and imports of the Python library with
+    parallel tasks, sends a large array there and back, and stops all that it started.
+    """
+    from raymq_cli import demo as showing
+
+    showing.demo(address, Console())
 
 
 def _running(port: int | None) -> list[runtime.State]:

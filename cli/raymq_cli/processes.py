@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from types import FrameType
 from typing import IO, Any, ClassVar
 
@@ -153,6 +154,7 @@ class Runner:
         note: Callable[[Note], None],
         announce: Callable[[Announce], None],
         watch: Callable[[Event], Event] = lambda event: event,
+        stop_at_end_of: IO[Any] | None = None,
     ) -> None:
         """Take the core, and what the shell is for beside processes.
 
@@ -162,6 +164,7 @@ class Runner:
             note: logs.
             announce: tells the user that clients can connect.
             watch: sees each event before the core does, and may add to it.
+            stop_at_end_of: a pipe whose end means that whoever started us is gone.
         """
         self._core = core
         self._launch = launch
@@ -170,6 +173,8 @@ class Runner:
         self._watch = watch
         self._children: dict[int, ChildProcess] = {}
         self._selector = selectors.DefaultSelector()
+        if stop_at_end_of is not None:
+            self._selector.register(stop_at_end_of, selectors.EVENT_READ, partial(self._input_came, stop_at_end_of))
         self._stop_requests = 0
         self._finish: Finish | None = None
 
@@ -192,10 +197,17 @@ class Runner:
         if any(child.ended_at is not None for child in self._children.values()):
             timeout = _LEFTOVERS_POLL
         for key, _ in self._selector.select(timeout):
-            if key.data is None:
-                os.read(key.fd, _READ_SIZE)  # the wakeup pipe of the signals
-            elif key.data.ended:
-                self._selector.unregister(key.fileobj)  # or it would be ready to be read for ever
+            key.data()
+
+    def _leave_ended(self, lines: Lines) -> None:
+        """Let go of a pipe that was read to its end: it would be ready to be read for ever."""
+        if lines.ended:
+            self._selector.unregister(lines.pipe)
+
+    def _input_came(self, stdin: IO[Any]) -> None:
+        if not os.read(stdin.fileno(), _READ_SIZE):
+            self._selector.unregister(stdin)
+            self._stop_requests += 1
 
     def _feed(self) -> None:
         """Hand the core all that happened."""
@@ -222,8 +234,8 @@ class Runner:
         arguments, env = self._launch(action)
         child = ChildProcess(action.child, arguments, env)
         self._children[action.child] = child
-        self._selector.register(child.stdout.pipe, selectors.EVENT_READ, child.stdout)
-        self._selector.register(child.stderr.pipe, selectors.EVENT_READ, child.stderr)
+        for lines in (child.stdout, child.stderr):
+            self._selector.register(lines.pipe, selectors.EVENT_READ, partial(self._leave_ended, lines))
         self._tell(Spawned(action.child, child.popen.pid))
 
     def _send(self, action: Send) -> None:
@@ -234,7 +246,7 @@ class Runner:
 
     def _forget(self, child: ChildProcess) -> None:
         for lines in (child.stdout, child.stderr):
-            with contextlib.suppress(KeyError):
+            with contextlib.suppress(KeyError):  # it was read to its end, and left
                 self._selector.unregister(lines.pipe)
         child.close()
         del self._children[child.number]
@@ -252,7 +264,7 @@ class Runner:
         """Let signals wake the loop: those that ask us to stop, and SIGCHLD."""
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
-        self._selector.register(reader, selectors.EVENT_READ)
+        self._selector.register(reader, selectors.EVENT_READ, partial(os.read, reader, _READ_SIZE))
         asked = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
         if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup raymq start
             asked.discard(signal.SIGHUP)

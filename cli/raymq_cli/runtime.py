@@ -72,6 +72,12 @@ class Directory:
     def endpoint(self) -> str:
         return f"ipc://{self.path / _SOCKET}"
 
+    def clear(self) -> None:
+        """Remove what a cluster that was killed left in here."""
+        for path in self.path.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+
     def write(self, state: State) -> None:
         """Replace ``state.json`` in one step, so that nobody reads half of it."""
         fresh = self.path / "state.json.new"
@@ -126,6 +132,13 @@ def running(base: Path) -> list[State]:
     """The instances that run now, oldest first."""
     states = [_read(path) for path in _directories(base) if not _is_dead(path)]
     return sorted((state for state in states if state is not None), key=lambda state: state.started)
+
+
+def remove_dead(base: Path) -> None:
+    """Remove what killed instances left behind."""
+    with contextlib.suppress(OSError), _locked(base):
+        _remove_dead(base)
+    _remove_if_unused(base)
 
 
 def _make_private(base: Path) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 import psutil
+from raymq import daemon
 
-from raymq_cli import children, logs, ports, runtime
+from raymq_cli import children, ports, runtime
 from raymq_cli.children import Options
 from raymq_cli.processes import Runner
 from raymq_cli.supervisor import Announce, Event, Finish, Note, Plan, Ready, Role, Spawn, Supervisor
@@ -95,7 +97,7 @@ class _Supervised:
         self._directory = directory
         self._base = base
         self._say = say
-        self._log = logs.configure(options.log_format)
+        self._log = daemon.configure_logging(options.log_format, process="supervisor")
         plan = Plan(options.external_cluster, options.spares, options.sessions_max)
         self._core = Supervisor(plan)
         self._state = runtime.State(
@@ -110,9 +112,12 @@ class _Supervised:
 
     def run(self) -> Finish:
         self._update()
-        return Runner(self._core, self._launch, self._note, self._announce, self._watch).run()
+        stop_at_end_of = sys.stdin if self._options.supervised else None
+        return Runner(self._core, self._launch, self._note, self._announce, self._watch, stop_at_end_of).run()
 
     def _launch(self, spawn: Spawn) -> tuple[list[str], dict[str, str]]:
+        if spawn.role is Role.CLUSTER:
+            self._directory.clear()
         return children.command(spawn, self._options, self._directory.path), children.environment(spawn, os.environ)
 
     def _note(self, note: Note) -> None:

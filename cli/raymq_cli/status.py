@@ -86,7 +86,8 @@ def _head(state: State, reply: dict[str, Any], now: float) -> RenderableType:
     grid.add_row("connect", Text(f'raymq.connect("{address}")', style="bold green"))
     grid.add_row("cluster", state.cluster or "none yet")
     grid.add_row("up", f"{span(broker.get('uptime', now - state.started))}, raymq {broker.get('version', '?')}")
-    grid.add_row("pids", f"supervisor {state.pid}, broker {broker.get('pid', '?')}")
+    pids = f"supervisor {state.pid}" + (f", broker {broker['pid']}" if broker.get("pid") else "")
+    grid.add_row("pids", pids)
     return grid
 
 

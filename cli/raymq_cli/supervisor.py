@@ -196,6 +196,13 @@ class Child:
         return self.kill_at is not None
 
 
+def how_it_ended(event: Exited) -> str:
+    """For people: what ended a process that did not say it itself."""
+    if event.code < 0:
+        return f"{signal.Signals(-event.code).name} ended it"
+    return f"it ended with code {event.code}" + (f": {event.last_line}" if event.last_line else "")
+
+
 class Supervisor:
     """The core; see the module's docstring."""
 
@@ -295,16 +302,16 @@ class Supervisor:
         if child.role is Role.BRIDGE and child.ready_at is not None and event.code == 0:
             self._note("info", "bridge_ended", pid=child.pid)
             return
-        reason = child.message or event.last_line
+        reason = child.message or how_it_ended(event)
         if child.role is not Role.BRIDGE and child.ready_at is None and not self.announced:
             # It never worked: most likely the settings are wrong, and whoever gave them still looks on.
-            self._finish = Finish(1, child.role, child.message or f"it ended with code {event.code}: {reason}")
+            self._finish = Finish(1, child.role, reason)
             return
         if child.role is Role.CLUSTER:
             self._stop_those(self._useless_bridges(), now)
         retry_in = backoff.failed(now)
         event_name = f"{child.role.value}_died"
-        self._note("error", event_name, pid=child.pid, code=event.code, reason=reason, retry_in=retry_in)
+        self._note("error", event_name, pid=child.pid, reason=reason, retry_in=retry_in)
 
     # what should be
 

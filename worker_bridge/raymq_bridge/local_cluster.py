@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -18,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
+
+from raymq import daemon
 
 from raymq_bridge import leftovers, local_ray
 
@@ -38,6 +39,7 @@ def main() -> int:
     options = parse_arguments(sys.argv[1:])
     alone = options.supervised and leftovers.lead_a_session()
     _on_stop_signals(_raise_stop)
+    daemon.claim_stdout()  # for events; Ray prints there too
     try:
         with private_directory(options.directory) as directory:
             try:
@@ -68,15 +70,15 @@ def hold(options: argparse.Namespace, directory: Path) -> int:
     """Find or start the cluster, say so, and hold it until told to stop."""
     try:
         if options.address == "auto" and (address := local_ray.find_running(os.environ)) is not None:
-            tell(event="ready", address=address, env={}, started=False)
+            daemon.tell("ready", address=address, env={}, started=False)
             return 0
         env = local_ray.prepare_environment(directory, os.environ)
         address = local_ray.start_local(directory / "ray", options.num_cpus)
     except Exception as error:  # noqa: BLE001  whatever it is that Ray raises, the supervisor gets to know it
-        tell(event="failed", message=f"Ray did not start on this machine: {type(error).__name__}: {error}")
+        daemon.tell("failed", message=f"Ray did not start on this machine: {type(error).__name__}: {error}")
         return 1
     _on_stop_signals(_raise_stop)  # ray.init() put in its own
-    tell(event="ready", address=address, env=env, started=True)
+    daemon.tell("ready", address=address, env=env, started=True)
     wait_for_stop(options.supervised)
     return 0
 
@@ -87,12 +89,6 @@ def stop(alone: bool) -> None:
         local_ray.stop_local()
     if alone:
         leftovers.end_others_of_session(_PATIENCE)
-
-
-def tell(**event: Any) -> None:
-    """Write one event for the supervisor."""
-    with contextlib.suppress(BrokenPipeError):
-        print(json.dumps(event), flush=True)
 
 
 def wait_for_stop(supervised: bool) -> None:
@@ -108,10 +104,15 @@ def private_directory(parent: Path | None) -> Iterator[Path]:
     """A directory for the cluster's files that goes when the cluster does.
 
     It is in ``parent`` (or else in /tmp) and nobody else may look into it; Ray opens its temp dir to everybody.
+    Temporary files of Ray's processes go the same way: its dashboard leaves a socket in ``$TMPDIR/pymp-*`` otherwise.
     """
     if parent is None or len(os.fsencode(parent)) + len("/r-abcdefgh/ray") > _TEMP_DIR_MAX:
         parent = Path("/tmp")
-    with tempfile.TemporaryDirectory(prefix="r-", dir=parent, ignore_cleanup_errors=True) as made:
+    with (
+        tempfile.TemporaryDirectory(prefix="r-", dir=parent, ignore_cleanup_errors=True) as made,
+        tempfile.TemporaryDirectory(prefix="t-", dir=os.environ.get("TMPDIR", made), ignore_cleanup_errors=True) as tmp,
+    ):
+        os.environ["TMPDIR"] = tmp
         yield Path(made)
 
 
