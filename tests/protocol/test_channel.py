@@ -140,6 +140,8 @@ def check_all_arrived(sender: Owner, receiver: Owner) -> None:
     assert sorted(sender.delivered) == list(range(1, channel._transfers + 1))
     assert not channel.calls._kept
     assert not channel.bulk._kept
+    assert not channel._begun
+    assert not channel._waiting
     assert not receiver.channel._incoming
     assert not receiver.channel._unclaimed
     assert not receiver.channel._announced

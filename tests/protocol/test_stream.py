@@ -319,6 +319,68 @@ def test_after_a_long_outage_a_lost_question_is_soon_asked_again() -> None:
     assert network.now - before < PROBE_AFTER + 1.0
 
 
+def test_a_repetition_is_acknowledged_at_once() -> None:
+    """Its sender has not heard the acknowledgement, or it would not repeat."""
+    left, _, network = joined()
+    left.send(1)
+    network.poll(0)
+    network.repeat(1, Lane.CALLS, 0)
+    network.deliver(1, Lane.CALLS, 2)
+    assert network.poll(1) == 1
+
+
+def test_packets_that_trickle_in_do_not_put_off_the_acknowledgement() -> None:
+    stream = Stream(SESSION, Lane.CALLS, 100)
+    for number in range(1, 5):
+        stream.receive(number, 0, 100, number * 0.001)
+    assert stream.next_deadline() == pytest.approx(0.001 + ACK_DELAY)
+
+
+def test_a_gap_elsewhere_is_told_at_once() -> None:
+    stream = Stream(SESSION, Lane.CALLS, 100)
+    assert len(stream.receive(2, 0, 100, 0.0)[1]) == 1
+    assert len(stream.receive(3, 0, 100, 0.1)[1]) == 0
+    assert stream.receive(1, 0, 100, 0.2) == (True, [])
+    assert len(stream.receive(3, 0, 100, 0.3)[1]) == 1
+
+
+def sender_of(packets: int) -> Stream:
+    """A stream that has sent so many packets at time 0."""
+    stream = Stream(SESSION, Lane.CALLS, 16)
+    for _ in range(packets):
+        stream.send(join([]), (), 0.0)
+    return stream
+
+
+def test_a_loss_after_progress_is_mended_at_once() -> None:
+    stream = sender_of(4)
+    assert len(stream.synchronize(1, 16, False, 0.0)) == 3
+    assert len(stream.synchronize(1, 16, False, 0.1)) == 0
+    assert len(stream.synchronize(2, 16, False, 0.1)) == 2
+
+
+def test_a_loss_after_a_reconnect_is_mended_at_once() -> None:
+    stream = sender_of(4)
+    assert len(stream.synchronize(1, 16, False, 0.0)) == 3
+    stream.resume(0.1)
+    assert len(stream.synchronize(1, 16, False, 0.1)) == 3
+
+
+def test_a_peer_that_lacked_nothing_does_not_delay_the_next_replay() -> None:
+    stream = sender_of(0)
+    assert stream.synchronize(0, 16, False, 0.0) == []
+    stream.send(join([]), (), 0.1)
+    assert len(stream.synchronize(0, 16, False, 0.1)) == 1
+
+
+def test_progress_makes_the_sender_ask_sooner_again() -> None:
+    stream = sender_of(4)
+    for now in range(60):
+        stream.poll(float(now), waiting=False)
+    stream.position(1, 16, False, 60.0)
+    assert stream.next_deadline() == 60.0 + PROBE_AFTER
+
+
 # --- no storms
 
 
