@@ -105,16 +105,21 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
+def _plain(text: str) -> Text:
+    """What a client told of itself: neither rich's markup nor the terminal's escapes have a meaning in it."""
+    return Text("".join(char if char.isprintable() else "?" for char in text))
+
+
 def _sessions(sessions: list[dict[str, Any]]) -> Table:
     table = _table(f"{counted(len(sessions), 'session')}", "session", "client", "state", ">age", ">last seen", "bridge")
     for session in sessions:
         table.add_row(
-            str(session.get("id", "?"))[:8],
-            _client(session.get("client") or {}),
+            _plain(str(session.get("id", "?"))[:8]),
+            _plain(_client(session.get("client") or {})),
             _state(str(session.get("state", "?"))),
             span(session.get("age")),
             _ago(session.get("last_seen")),
-            str(session.get("bridge") or "-")[:8],
+            _plain(str(session.get("bridge") or "-")[:8]),
         )
     return table
 
@@ -131,12 +136,12 @@ def _bridges(bridges: list[dict[str, Any]]) -> Table:
     for bridge in bridges:
         cluster = bridge.get("cluster") or {}
         table.add_row(
-            str(bridge.get("id", "?"))[:8],
-            str(bridge.get("pid", "?")),
+            _plain(str(bridge.get("id", "?"))[:8]),
+            _plain(str(bridge.get("pid", "?"))),
             _state(str(bridge.get("state", "?"))),
-            str(bridge.get("session") or "-")[:8],
-            str(cluster.get("python", "?")),
-            str(cluster.get("ray", "?")),
+            _plain(str(bridge.get("session") or "-")[:8]),
+            _plain(str(cluster.get("python", "?"))),
+            _plain(str(cluster.get("ray", "?"))),
         )
     return table
 

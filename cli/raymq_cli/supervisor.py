@@ -335,7 +335,8 @@ class Supervisor:
             return 0 if not self.cluster_is_ours or self._those(role, stopping=True) else 1
         if not self.broker or self.cluster is None:
             return 0
-        starting = sum(1 for child in self._those(role) if child.pid not in self._idle | self._busy)
+        # Who was told to stop counts until it is gone: it still has its memory.
+        starting = sum(1 for child in self._those(role, stopping=True) if child.pid not in self._idle | self._busy)
         total = len(self._idle | self._busy) + starting
         return max(
             0,
