@@ -13,7 +13,7 @@ from raymq.protocol.limits import PORT
 ENVIRONMENT = "RAYMQ_ADDRESS"
 """The environment variable that holds the address where none is given."""
 
-_ADDRESS = re.compile(r"(?:raymq://)?(?:\[(?P<ipv6>[0-9a-fA-F:.%\w]+)\]|(?P<host>[^\[\]/:?#@\s]+))(?::(?P<port>\d+))?/?")
+_ADDRESS = re.compile(r"(?:raymq://)?(?:\[(?P<ipv6>[0-9a-fA-F:.%\w]+)\]|(?P<host>[^\[\]/:?#@\s]+))(?::(?P<port>[0-9]{1,5}))?/?")
 
 
 class Address(NamedTuple):

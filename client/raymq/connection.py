@@ -20,7 +20,7 @@ from typing import Any, Union
 from raymq.errors import RemoteProtocolError
 from raymq.protocol.channel import Channel
 from raymq.protocol.channel import Event as ChannelEvent
-from raymq.protocol.control import decode_control, encode_control
+from raymq.protocol.control import decode_control, decode_timing, encode_control
 from raymq.protocol.limits import Timing
 from raymq.protocol.messages import Buffer, Goodbye
 from raymq.protocol.route import SWITCHED, Kind, Lane, decode_route, encode_route
@@ -149,8 +149,8 @@ class Connection:
     def _on_welcome(self, fields: dict[str, Any], now: float) -> list[Event]:
         if self.state is not State.GREETING:
             return []  # the answer to a HELLO that crossed an earlier answer
+        self.timing = decode_timing(fields)
         self.state = State.OPEN
-        self.timing = Timing(fields["heartbeat"], fields["lease"], fields["grace"])
         self.channel.object_max = fields["object_max"]
         self._attached = {Lane.CALLS}
         self._attach(Lane.BULK, now)
@@ -166,13 +166,13 @@ class Connection:
     def _on_unbound(self, lane: Lane, now: float) -> None:
         if self.state in (State.OPEN, State.CLOSING):
             self._attached.discard(lane)
-            if now >= self._attach_at.get(lane, now):
-                self._attach(lane, now)
+            self._attach(lane, now)
 
     def _attach(self, lane: Lane, now: float) -> None:
         # Every packet on a lane that is not bound is answered by UNBOUND: one ATTACH answers them all.
-        self._attach_at[lane] = now + self.timing.heartbeat / 2
-        self._tell(Kind.ATTACH, lane, token=self._token)
+        if now >= self._attach_at.get(lane, now):
+            self._attach_at[lane] = now + self.timing.heartbeat / 2
+            self._tell(Kind.ATTACH, lane, token=self._token)
 
     def _on_attached(self, lane: Lane, now: float) -> None:
         self._attach_at.pop(lane, None)
@@ -208,7 +208,7 @@ class Connection:
     def poll(self, now: float) -> tuple[list[tuple[Lane, Frames]], list[Event]]:
         """Packets that can go now, and what the time has brought about."""
         # Time in which this process did not run (a laptop that slept, a SIGSTOP) says nothing about the broker.
-        self._heard += max(0.0, now - self._polled - self.timing.lease / 2)
+        self._heard = min(now, self._heard + max(0.0, now - self._polled - self.timing.lease / 2))
         self._polled = now
         events: list[Event] = []
         if self.state is State.GREETING and now >= self._next_hello:
@@ -217,8 +217,7 @@ class Connection:
         if self.state in (State.OPEN, State.CLOSING):
             if now >= self._next_beat:
                 self._next_beat = now + self.timing.heartbeat
-                for lane in Lane:
-                    self._tell(Kind.PING, lane)
+                self._beat(now)
             events = self._watch(now)
         packets, self._packets = self._packets, []
         if self.state in (State.OPEN, State.CLOSING):
@@ -226,6 +225,13 @@ class Connection:
             # sends it again when the lane is attached.
             packets += [(lane, frames) for lane, frames in self.channel.poll(now) if lane in self._attached]
         return packets, events
+
+    def _beat(self, now: float) -> None:
+        for lane in Lane:
+            if lane in self._attached:
+                self._tell(Kind.PING, lane)
+            else:
+                self._attach(lane, now)  # ATTACHED may have been lost: the broker would not say UNBOUND again
 
     def _watch(self, now: float) -> list[Event]:
         silent = now - self._heard

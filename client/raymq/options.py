@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from raymq.protocol.limits import REFS_MAX
+
 _COMMON = frozenset({
     "num_cpus", "num_gpus", "resources", "memory", "accelerator_type", "label_selector", "fallback_strategy",
     "runtime_env", "scheduling_strategy", "name", "enable_task_events", "placement_group",
@@ -51,6 +53,6 @@ def returned(options: dict[str, Any], function: Callable[..., Any] | None = None
         raise ValueError("remote generators are not supported by this version of raymq; return a list instead")
     if count is None:
         return 1
-    if type(count) is not int or count < 0:
-        raise ValueError(f"num_returns is a number of values, 0 or more, not {count!r}")
+    if type(count) is not int or not 0 <= count <= REFS_MAX:
+        raise ValueError(f"num_returns is a number of values, 0 to {REFS_MAX:,}, not {count!r}")
     return count

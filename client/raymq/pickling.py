@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import cloudpickle
 
 from raymq.errors import LocalProtocolError
-from raymq.protocol.limits import INLINE_MAX
+from raymq.protocol.limits import BUFFERS_MAX, INLINE_MAX
 from raymq.protocol.messages import Buffer, Pickled
 
 Fields = tuple[Any, ...]
@@ -26,6 +26,13 @@ Fields = tuple[Any, ...]
 
 PROTOCOL = 5
 """The pickle protocol: the first with out-of-band buffers; every Python that raymq runs on has it."""
+
+
+OUT_OF_BAND_MIN = 4 << 10
+"""Bytes from which a buffer travels beside the pickle: below, a frame of its own costs more than a copy."""
+
+OUT_OF_BAND_MAX = BUFFERS_MAX
+"""Buffers of one value that travel beside the pickle; the ones after that are copied into it."""
 
 
 def resolve(*fields: Any) -> Any:
@@ -44,7 +51,7 @@ class Replacer(Protocol):
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    def __init__(self, file: io.BytesIO, replace: Replacer, buffer_callback: Callable[[Any], None]) -> None:
+    def __init__(self, file: io.BytesIO, replace: Replacer, buffer_callback: Callable[[Any], bool]) -> None:
         super().__init__(file, protocol=PROTOCOL, buffer_callback=buffer_callback)
         self._replace = replace
 
@@ -79,7 +86,15 @@ def dumps(value: Any, replace: Replacer, refs: Sequence[int] = ()) -> Pickled:
     """
     file = io.BytesIO()
     buffers: list[memoryview] = []
-    _Pickler(file, replace, lambda buffer: buffers.append(buffer.raw())).dump(value)
+
+    def in_band(buffer: pickle.PickleBuffer) -> bool:
+        view = buffer.raw()
+        if view.nbytes < OUT_OF_BAND_MIN or len(buffers) == OUT_OF_BAND_MAX:
+            return True
+        buffers.append(view)
+        return False
+
+    _Pickler(file, replace, in_band).dump(value)
     inband = file.getvalue() if file.tell() <= INLINE_MAX else file.getbuffer()
     if file.tell() + sum(map(len, buffers)) <= INLINE_MAX:
         return Pickled(inband, [bytes(buffer) for buffer in buffers], refs)

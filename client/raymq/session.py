@@ -34,7 +34,7 @@ from raymq.errors import (
 from raymq.exceptions import GetTimeoutError
 from raymq.functions import Callee, Definition, RemoteFunction, make_function
 from raymq.protocol.channel import Arrived, Received
-from raymq.protocol.limits import INLINE_MAX, REFS_PER_MESSAGE
+from raymq.protocol.limits import INLINE_MAX, REFS_MAX, REFS_PER_MESSAGE, TEXT_MAX
 from raymq.protocol.messages import (
     Call,
     Coming,
@@ -365,7 +365,7 @@ class Session:
 
     def _call_method(self, method: ActorMethod, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._check_open()
-        options = bytes(self._dump(method._options, lambda: "an option").inband) if method._options else b""
+        options = self._dump_options(method._options, method._name) if method._options else b""
         payload = self._dump((args, kwargs), lambda: self._culprit(method._name, args, kwargs))
         refs = self._new_refs(method._returns())
         actor = method._handle._hold.number
@@ -380,9 +380,15 @@ class Session:
             return number, b""
         options = callee._encoded.get(self)
         if options is None:
-            options = bytes(self._dump(callee._overrides, lambda: f"an option of {callee._definition.name}").inband)
+            options = self._dump_options(callee._overrides, callee._definition.name)
             callee._encoded[self] = options
         return number, options
+
+    def _dump_options(self, options: dict[str, Any], name: str) -> bytes:
+        payload = self._dump(options, lambda: f"an option of {name}")
+        if payload.buffers or payload.nbytes > TEXT_MAX:
+            raise PayloadTooLarge(f"the options of {name} have {payload.nbytes:,} bytes pickled; at most {TEXT_MAX:,}")
+        return bytes(payload.inband)
 
     def _define(self, definition: Definition) -> int:
         if definition.defined.get(self):
@@ -583,6 +589,8 @@ class Session:
             raise
         except Exception as error:
             raise NotPicklable(f"{what()} cannot be pickled: {type(error).__name__}: {error}") from error
+        if len(refs) > REFS_MAX:
+            raise PayloadTooLarge(f"{what()} mentions {len(refs):,} references; at most {REFS_MAX:,} can travel at once")
         if payload.nbytes > self._object_max:
             raise PayloadTooLarge(
                 f"{what()} has {payload.nbytes:,} bytes pickled; this broker takes objects up to "

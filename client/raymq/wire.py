@@ -14,7 +14,7 @@ import zmq
 
 from raymq.connection import Connection, Ended, Event, State
 from raymq.errors import RemoteProtocolError
-from raymq.protocol.channel import Delivered, Received
+from raymq.protocol.channel import Arrived, Delivered, Received
 from raymq.protocol.limits import MESSAGE_MAX, REFS_PER_MESSAGE, Timing
 from raymq.protocol.messages import Coming, Message, Pickled, Release
 from raymq.protocol.route import Lane
@@ -214,6 +214,8 @@ class Wire:
                 self._handle(event)
                 if isinstance(event, Received):
                     self._connection.channel.consumed(1, time.monotonic())
+                elif isinstance(event, Arrived):
+                    self._connection.channel.taken(event.payload.nbytes, time.monotonic())
 
     def _take_outbox(self) -> None:
         # The order matters: what was dropped by now was last used in messages that are in the outbox by now.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import importlib.util
+import json
 import os
 import socket
 import sys
@@ -115,7 +116,8 @@ class TestNothingRuns:
 
     def test_status_for_machines(self) -> None:
         result = run("status", "--json")
-        assert (result.exit_code, result.stdout) == (3, "[]\n")
+        assert result.exit_code == 3
+        assert json.loads(result.stdout) == {"instances": []}
 
     def test_stop(self) -> None:
         result = run("stop", "--port", "10001")

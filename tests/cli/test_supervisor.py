@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 from collections.abc import Iterable
 
@@ -187,7 +188,7 @@ class TestFailingStart:
             world.tell(Exited(world.child(Role.BRIDGE), 1, "no cluster"))
             while not world.children(Role.BRIDGE):
                 world.wait(0.25)
-        gaps = [later - earlier for earlier, later in zip(starts, starts[1:], strict=False)]
+        gaps = [later - earlier for earlier, later in itertools.pairwise(starts)]
         assert gaps == [0.5, 1, 2, 4, 8, 16, 30, 30]
         assert world.done(Finish) == []
 

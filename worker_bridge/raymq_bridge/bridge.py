@@ -22,7 +22,7 @@ from raymq.protocol.limits import MESSAGE_MAX, Timing
 from raymq.protocol.messages import Coming, Message, Pickled
 from raymq.protocol.route import Lane
 from raymq_bridge import cluster
-from raymq_bridge.executor import Executor
+from raymq_bridge.executor import Consumed, Executor, Taken
 from raymq_bridge.link import Ended, Event, Link, LinkState, Opened
 
 DRAIN = 100
@@ -49,8 +49,9 @@ class Bridge:
         self._log = log
         self._description = {**versions.description(), "ray": cluster.VERSION}
         self._link = Link(uuid.uuid4().bytes, os.getpid(), self._description, time.monotonic())
-        self._outbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._outbox: queue.SimpleQueue[Message | Consumed | Taken] = queue.SimpleQueue()
         self._goodbye = False
+        self._failure = ""
         self._stopping = False
         self._executor: Executor | None = None
         self._held: dict[int, int] = {}
@@ -166,23 +167,25 @@ class Bridge:
         channel = self._link.channel
         if channel is None:
             return
-        self._executor = Executor(self._post, self._consumed, self._said_goodbye, channel.object_max)
+        self._executor = Executor(self._post, self._said_goodbye, self._failed, channel.object_max)
         self._executor.start()
         self._log.info("session_opened", session=channel.session.hex(), job_id=job["job_id"])
         self._link.opened({**self._description, **job, "pid": os.getpid(), "host": platform.node()})
 
     # --- called from the executor's threads
 
-    def _post(self, message: Message) -> None:
+    def _post(self, message: Message | Consumed | Taken) -> None:
         self._outbox.put(message)
         self._wake()
 
-    def _consumed(self) -> None:
-        self._outbox.put(None)
-        self._wake()
 
     def _said_goodbye(self) -> None:
         self._goodbye = True
+        self._wake()
+
+    def _failed(self, error: Exception) -> None:
+        self._log.error("executor_failed", exc_info=error)
+        self._failure = f"the bridge failed, which is a bug in raymq: {error!r}"
         self._wake()
 
     def _take_outbox(self) -> None:
@@ -192,8 +195,11 @@ class Bridge:
                 message: Any = self._outbox.get_nowait()
             except queue.Empty:
                 break
-            if message is None:
+            if isinstance(message, Consumed):
                 channel.consumed(1, time.monotonic())
+                continue
+            if isinstance(message, Taken):
+                channel.taken(message.nbytes, time.monotonic())
                 continue
             payload = getattr(message, "payload", None)
             if isinstance(payload, Pickled):
@@ -202,7 +208,9 @@ class Bridge:
                     self._held[payload.transfer] = message.payload.nbytes
                     message = message._replace(payload=payload)
             channel.send(message)
-        if self._goodbye and self._link.state is LinkState.SERVING:
+        if self._failure and self._link.state is LinkState.SERVING:
+            self._link.ended("internal-error", self._failure)
+        elif self._goodbye and self._link.state is LinkState.SERVING:
             self._link.ended("goodbye", "the client said goodbye")
 
     # --- the end

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
+import operator
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from raymq import pickling
 from raymq.protocol.channel import Arrived, Received
-from raymq.protocol.limits import INLINE_MAX
+from raymq.protocol.limits import INLINE_MAX, REFS_MAX
 from raymq.protocol.messages import (
     NOTHING,
     Call,
@@ -34,7 +35,7 @@ from raymq.protocol.messages import (
     Watch,
 )
 from raymq_bridge import cluster
-from raymq_bridge.failures import DependencyFailed, Failed, describe, own
+from raymq_bridge.failures import DependencyFailed, Failed, clip, describe, own
 from raymq_bridge.inbox import Inbox
 from raymq_bridge.table import Table
 
@@ -45,30 +46,52 @@ HELD_MAX = 256 << 20
 """Bytes of large pickled values that may wait to be sent before the next one is pickled."""
 
 
+class Consumed(NamedTuple):
+    """A packet of the calls lane has been dealt with."""
+
+
+class Taken(NamedTuple):
+    """A large payload of so many bytes has been dealt with."""
+
+    nbytes: int
+
+
 class _Blank:
-    """A remote function that is mentioned before it is defined: itself, or two that call each other."""
+    """Stands for a remote function that is mentioned before it is defined: by itself, or by one that it calls.
+
+    Nothing here ever calls it. When Ray pickles the function that mentions it, for a worker, it has been filled, and
+    is pickled as what it stands for.
+    """
+
+    def __init__(self) -> None:
+        self.real: Any = None
+
+    def __reduce__(self) -> Any:
+        if self.real is None:
+            raise LookupError("a remote function was used before it was defined")
+        return operator.getitem, ([self.real], 0)
 
 
 class Executor:
     """Carries out a session's messages, in one thread, and sends values back, in another.
 
     Args:
-        send: hands a message to the connection; callable from any thread.
-        consumed: tells the connection that a packet has been dealt with.
+        send: hands a message to the connection, or word of what has been dealt with; callable from any thread.
         goodbye: tells the connection that the client has ended the session.
+        broken: tells the connection that a thread of the executor has failed, which ends the session.
         object_max: bytes that one value may have.
     """
 
     def __init__(
         self,
-        send: Callable[[Message], None],
-        consumed: Callable[[], None],
+        send: Callable[[Message | Consumed | Taken], None],
         goodbye: Callable[[], None],
+        broken: Callable[[Exception], None],
         object_max: int,
     ) -> None:
         self._send = send
-        self._consumed = consumed
         self._goodbye = goodbye
+        self._broken = broken
         self._object_max = object_max
         self._table = Table(cluster.identity)
         self._functions: dict[int, Any] = {}
@@ -81,13 +104,13 @@ class Executor:
         self._unconsumed = 0
         self._callee = functools.lru_cache(maxsize=1000)(self._make_callee)
         self._threads = [
-            threading.Thread(target=self._run_calls, name="raymq-calls", daemon=True),
-            threading.Thread(target=self._run_values, name="raymq-values", daemon=True),
+            threading.Thread(target=self._guard, args=(run,), name=f"raymq-{name}", daemon=True)
+            for name, run in (("calls", self._run_calls), ("values", self._run_values))
         ]
 
     def start(self) -> None:
         """Start both threads."""
-        cluster.listen_to_workers(lambda stream, lines: self._send(Log({"stream": stream}, lines)))
+        cluster.listen_to_workers(lambda stream, lines: self._send(Log({"stream": stream}, [clip(line) for line in lines])))
         for thread in self._threads:
             thread.start()
 
@@ -106,6 +129,12 @@ class Executor:
             self._held -= nbytes
             self._room.notify()
 
+    def _guard(self, run: Callable[[], None]) -> None:
+        try:
+            run()
+        except Exception as error:
+            self._broken(error)
+
     # --- the thread of calls
 
     def _run_calls(self) -> None:
@@ -116,9 +145,10 @@ class Executor:
                     self._carry_out(self._inbox.take(message))
             else:
                 self._carry_out(self._inbox.arrive(event.transfer, event.payload))
+                self._send(Taken(event.payload.nbytes))
             while self._unconsumed and len(self._inbox) <= DEFERRED_MAX:
                 self._unconsumed -= 1
-                self._consumed()
+                self._send(Consumed())
 
     def _carry_out(self, messages: list[Message]) -> None:
         for message in messages:
@@ -138,10 +168,7 @@ class Executor:
             return
         blank = self._functions.get(message.function)
         if isinstance(blank, _Blank):
-            # Whoever holds the blank holds the real thing from now on.
-            blank.__class__ = type(made)
-            vars(blank).update(vars(made))
-            made = blank
+            blank.real = made
         self._functions[message.function] = made
 
     def _put(self, message: Put) -> None:
@@ -307,7 +334,10 @@ class Executor:
     def _dump(self, value: Any) -> Pickled:
         refs: list[int] = []
         try:
-            return pickling.dumps(value, functools.partial(self._replace, refs), refs)
+            payload = pickling.dumps(value, functools.partial(self._replace, refs), refs)
+            if len(refs) > REFS_MAX:
+                raise ValueError(f"it mentions {len(refs):,} references; at most {REFS_MAX:,} can travel in one value")
+            return payload
         except BaseException:
             for number in refs:
                 self._table.release(number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import Any, NamedTuple
 
+from raymq.protocol.limits import TEXT_MAX
 from raymq.protocol.messages import NOTHING, Pickled
 
 
@@ -23,6 +24,14 @@ class DependencyFailed(Exception):
         self.failed = failed
 
 
+def clip(text: str) -> str:
+    """A text that fits into a message: of a longer one the middle is left out."""
+    if len(text) <= TEXT_MAX:
+        return text
+    half = TEXT_MAX // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half:,} characters ...]\n{text[-half:]}"
+
+
 def describe(error: BaseException) -> dict[str, Any]:
     """An exception as plain data.
 
@@ -36,14 +45,21 @@ def describe(error: BaseException) -> dict[str, Any]:
     described = {
         "type": type(error).__name__,
         "mro": [base.__name__ for base in type(error).__mro__[1:-1]],
-        "message": str(error),
-        "traceback": text,
+        "message": clip(_message(error)),
+        "traceback": clip(text),
     }
     for name, key in (("function_name", "task"), ("pid", "pid"), ("ip", "ip")):
         value = getattr(error, name, None)
         if isinstance(value, str | int):
             described[key] = value
     return described
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as failure:  # a __str__ of the user's
+        return f"{type(error).__name__}, whose text cannot be made: {failure!r}"
 
 
 def own(kind: str, message: str) -> Failed:

@@ -17,7 +17,7 @@ from typing import Any, Union
 from raymq.errors import RemoteProtocolError
 from raymq.protocol.channel import Channel
 from raymq.protocol.channel import Event as ChannelEvent
-from raymq.protocol.control import decode_control, encode_control
+from raymq.protocol.control import decode_control, decode_timing, encode_control
 from raymq.protocol.limits import Timing
 from raymq.protocol.messages import Buffer
 from raymq.protocol.route import SWITCHED, Kind, Lane, decode_route, encode_route
@@ -74,6 +74,7 @@ class Link:
         self._object_max = 0
         self._registered: set[Lane] = set()
         self._heard = now
+        self._polled = now
         self._next_beat = now
         self._packets: list[tuple[Lane, Frames]] = []
 
@@ -109,14 +110,14 @@ class Link:
             return []
         if kind == Kind.OPEN:
             return self._on_open(session, decode_control(Kind.OPEN, frame))
-        if kind == Kind.CLOSE and self.channel is not None and session == self.channel.session:
+        if kind == Kind.CLOSE and (self.channel is None or session == self.channel.session):
             fields = decode_control(Kind.CLOSE, frame)
             self.state = LinkState.ENDED
             return [Ended(fields["code"], fields["message"])]
         raise RemoteProtocolError(f"kind {kind} has no place here")
 
     def _on_registered(self, lane: Lane, fields: dict[str, Any], now: float) -> None:
-        self.timing = Timing(fields["heartbeat"], fields["lease"], fields["grace"])
+        self.timing = decode_timing(fields)
         self._object_max = fields["object_max"]
         again = lane in self._registered
         self._registered.add(lane)
@@ -127,7 +128,7 @@ class Link:
 
     def _on_open(self, session: bytes, fields: dict[str, Any]) -> list[Event]:
         if self.channel is not None:
-            raise RemoteProtocolError("this bridge serves a session already")
+            return self._on_open_again(session)
         for key, kind in (("digest", bytes), ("protocol", int)):
             if type(fields.get(key)) is not kind:
                 raise RemoteProtocolError(f"OPEN needs {key!r} of type {kind.__name__}")
@@ -138,6 +139,14 @@ class Link:
             "client": fields["client"], "job": fields["job"], "cluster": {},
         }  # fmt: skip
         return [Opened(fields["client"], fields["job"])]
+
+    def _on_open_again(self, session: bytes) -> list[Event]:
+        """The broker repeats OPEN until it is answered; the answer may have been lost."""
+        if self.channel is None or session != self.channel.session:
+            raise RemoteProtocolError("this bridge serves a session already")
+        if self._session is not None and self._session["cluster"] and self.state is LinkState.SERVING:
+            self._tell(Kind.OPENED, Lane.CALLS, session, cluster=self._session["cluster"])
+        return []
 
     # --- what is told
 
@@ -174,6 +183,9 @@ class Link:
 
     def poll(self, now: float) -> tuple[list[tuple[Lane, Frames]], list[Event]]:
         """Packets that can go now, and what the time has brought about."""
+        # Time in which this thread did not run (starting a Ray job may block it) says nothing about the broker.
+        self._heard = min(now, self._heard + max(0.0, now - self._polled - self.timing.lease / 2))
+        self._polled = now
         events: list[Event] = []
         if now >= self._next_beat:
             self._next_beat = now + self.timing.heartbeat
@@ -195,5 +207,6 @@ class Link:
         """When ``poll`` has something to do."""
         if self._packets:
             return 0.0
-        channel = self.channel.next_deadline() if self.channel is not None else None
-        return min(self._next_beat, channel) if channel is not None else self._next_beat
+        serving = self.channel is not None and self.state is LinkState.SERVING
+        channel = self.channel.next_deadline() if self.channel is not None and serving else None
+        return self._next_beat if channel is None else min(self._next_beat, channel)

@@ -34,7 +34,7 @@ class Received(NamedTuple):
 
 
 class Arrived(NamedTuple):
-    """A large payload is complete; always after the message that announced it."""
+    """A large payload is complete; always after the message that announced it. The owner calls ``taken`` for it."""
 
     transfer: int
     payload: Pickled
@@ -72,6 +72,8 @@ class Channel:
         self._incoming: dict[int, Incoming] = {}
         self._announced: dict[int, Sequence[int]] = {}
         self._unclaimed: dict[int, Pickled] = {}
+        self._held = 0
+        self._bulk_owed = 0
 
     # --- sending
 
@@ -209,10 +211,11 @@ class Channel:
         if lane is Lane.CALLS:
             messages = [message for message, _ in batch]
             return [Received(messages), *self._claim(messages)]
-        stream.consume(1, now)
+        self._bulk_owed += 1
         events: list[Event] = []
         for message, chunk in batch:
             events += self._begin(message) if isinstance(message, Begin) else self._chunk(message.transfer, chunk)
+        self._grant_bulk(now)
         return events
 
     def _urge(self, lane: Lane, packets: list[Frames]) -> None:
@@ -232,6 +235,7 @@ class Channel:
         return events
 
     def _arrive(self, transfer: int, payload: Pickled) -> Arrived:
+        self._held += payload.nbytes
         return Arrived(transfer, payload._replace(refs=self._announced.pop(transfer)))
 
     def _begin(self, message: Begin) -> list[Event]:
@@ -260,6 +264,16 @@ class Channel:
     def consumed(self, packets: int, now: float) -> None:
         """The owner is done with so many packets of the calls lane."""
         self.calls.consume(packets, now)
+
+    def taken(self, nbytes: int, now: float) -> None:
+        """The owner has dealt with a large payload that arrived, of so many bytes."""
+        self._held -= nbytes
+        self._grant_bulk(now)
+
+    def _grant_bulk(self, now: float) -> None:
+        if self._held <= limits.HELD_MAX:
+            self.bulk.consume(self._bulk_owed, now)
+            self._bulk_owed = 0
 
     # --- reconnecting and time
 

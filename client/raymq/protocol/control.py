@@ -10,11 +10,15 @@ from typing import Any
 
 from raymq.errors import RemoteProtocolError
 from raymq.protocol.codec import pack, unpack
+from raymq.protocol.limits import Timing
 from raymq.protocol.messages import Buffer
 from raymq.protocol.route import Kind
 
 CONTROL_MAX = 1 << 20
 """Bytes that the map of a control packet may have."""
+
+NESTING_MAX = 32
+"""Levels of lists and maps that the map of a control packet may have within it: deeper ones cannot be packed again."""
 
 TOKEN_SIZE = 32
 """Bytes of a session's secret token."""
@@ -41,6 +45,9 @@ CONTROL: dict[Kind, dict[str, type]] = {
 }  # fmt: skip
 """For each control kind the keys that must be there."""
 
+_PASSED_ON = {Kind.REGISTER: 2, Kind.STATUS_REPLY: 2}
+"""Kinds whose lists hold what came in another kind's map, and so many levels deeper."""
+
 
 def encode_control(kind: Kind, **fields: Any) -> bytes:
     """Pack the map of a control kind; a required key that is missing is a bug here and shows as KeyError."""
@@ -53,7 +60,7 @@ def decode_control(kind: Kind, frame: Buffer) -> dict[str, Any]:
     """Unpack and check the map of a control kind.
 
     Raises:
-        RemoteProtocolError: it is too large, or no map, or lacks a key, or a value has another type.
+        RemoteProtocolError: it is too large or too deep, or no map, or lacks a key, or a value has another type.
     """
     if len(frame) > CONTROL_MAX:
         raise RemoteProtocolError(f"{kind.name} of {len(frame):,} bytes; at most {CONTROL_MAX:,} are accepted")
@@ -65,4 +72,23 @@ def decode_control(kind: Kind, frame: Buffer) -> dict[str, Any]:
             fields[key] = float(fields[key])  # msgpack has both, and some languages write 1.0 as 1
         if type(fields.get(key)) is not expected:
             raise RemoteProtocolError(f"{kind.name} needs {key!r} of type {expected.__name__}")
+    if _nests_beyond(NESTING_MAX + _PASSED_ON.get(kind, 0), fields):
+        raise RemoteProtocolError(f"{kind.name} nests lists and maps beyond {NESTING_MAX} levels")
     return fields
+
+
+def _nests_beyond(levels: int, value: Any) -> bool:
+    inner = value.values() if type(value) is dict else value
+    return any(levels == 0 or _nests_beyond(levels - 1, each) for each in inner if type(each) in (dict, list))
+
+
+def decode_timing(fields: dict[str, Any]) -> Timing:
+    """The intervals in a checked WELCOME or REGISTERED.
+
+    Raises:
+        RemoteProtocolError: they make no sense.
+    """
+    try:
+        return Timing(fields["heartbeat"], fields["lease"], fields["grace"])
+    except ValueError as error:
+        raise RemoteProtocolError(str(error)) from None

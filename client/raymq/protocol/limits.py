@@ -48,6 +48,16 @@ TRANSFERS_EARLY = 16
 """Large payloads that may begin before the peer acknowledges the messages that announce them; later ones wait. So a
 receiver whose calls lane hangs holds no more than so many payloads that it cannot place."""
 
+HELD_MAX = 256 * MIB
+"""Bytes of large payloads that have arrived and that their receiver has not dealt with, before it gives no more credit
+on the bulk lane."""
+
+REFS_MAX = 1_000_000
+"""References that one payload may mention, and values that one call may return."""
+
+TEXT_MAX = 64 * KIB
+"""Characters of an error's message or traceback, or of a line that a worker prints; the middle of a longer one is cut."""
+
 REFS_PER_MESSAGE = 10_000
 """A message that lists references (fetch, release, ...) lists at most this many; longer lists are cut up."""
 
@@ -71,7 +81,7 @@ class Timing:
             raise ValueError(
                 f"the heartbeat interval ({self.heartbeat} s) must be above 0 and below the lease ({self.lease} s)"
             )
-        if self.grace < 0:
+        if not self.grace >= 0:
             raise ValueError(f"the grace period ({self.grace} s) cannot be negative")
 
 

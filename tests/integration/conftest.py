@@ -1,0 +1,155 @@
+"""One Ray cluster and one head for the whole test session; everything is the real thing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import raymq
+
+CI_PATIENCE = 60.0
+"""Seconds that a condition may take to come true; a limit for a busy machine, not a measure."""
+
+
+def wait_until(condition: Callable[[], Any], what: str, timeout: float = CI_PATIENCE) -> Any:
+    """Wait until the condition is true, and return what it returned."""
+    deadline = time.monotonic() + timeout
+    while True:
+        found = condition()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {timeout} s in vain until {what}; the last look gave {found!r}")
+        time.sleep(0.05)
+
+
+@dataclass
+class Head:
+    """A running ``raymq start``."""
+
+    process: subprocess.Popen[str]
+    address: str
+    state: dict[str, Any]
+    environ: dict[str, str]
+    log: Path
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
+
+    def status(self) -> dict[str, Any]:
+        """What ``raymq status --json`` says of it."""
+        command = [sys.executable, "-m", "raymq_cli", "status", "--json", "--port", str(self.port)]
+        done = subprocess.run(command, env=self.environ, capture_output=True, text=True, timeout=60, check=True)
+        instance = json.loads(done.stdout)["instances"][0]
+        return dict(instance)
+
+    def bridge_pid(self, session: raymq.Session) -> int:
+        """The process that serves a session."""
+        bridges = self.status()["bridges"]
+        return next(bridge["pid"] for bridge in bridges if bridge["session"] == session.id.hex())
+
+    def connect(self, **options: Any) -> raymq.Session:
+        """A session on this head; long patience, since on two cores a bridge may take a while to start."""
+        return raymq.connect(self.address, timeout=CI_PATIENCE, **options)
+
+
+@contextmanager
+def running_head(*options: str, environ: dict[str, str] | None = None) -> Iterator[Head]:
+    """Run ``raymq start`` with a runtime directory of its own, and stop it at the end."""
+    base = Path(tempfile.mkdtemp(prefix="rmq"))
+    full = {**os.environ, "RAYMQ_RUNTIME_DIR": str(base / "run"), **(environ or {})}
+    log = base / "log"
+    command = [sys.executable, "-m", "raymq_cli", "start", "--port", "0", *options]
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            command, env=full, stdout=subprocess.PIPE, stderr=stderr, stdin=subprocess.DEVNULL, text=True
+        )
+    try:
+        assert process.stdout is not None
+        killer = threading.Timer(120, process.kill)
+        killer.start()
+        line = process.stdout.readline()
+        killer.cancel()
+        if "ready" not in line:
+            pytest.fail(f"raymq start did not become ready: {line!r}\n{log.read_text()}")
+        state = json.loads((base / "run" / str(process.pid) / "state.json").read_text())
+        yield Head(process, state["address"], state, full, log)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(60)
+        finally:
+            process.kill()
+            if process.stdout is not None:
+                process.stdout.close()
+        output = log.read_text()
+        shutil.rmtree(base, ignore_errors=True)
+    assert process.returncode == 0, output
+    assert "Traceback" not in output, output
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Head]:
+    """The one Ray cluster, and a head with the default settings that owns it."""
+    with running_head("--address", "local", "--max-object-size", str(1 << 30)) as head:
+        yield head
+
+
+@pytest.fixture(scope="session")
+def brisk(cluster: Head) -> Iterator[Head]:
+    """A second head on the same cluster that loses patience soon: for tests in which somebody goes missing."""
+    environ = dict(cluster.state["cluster_env"])
+    options = ("--heartbeat-interval", "0.3", "--lease", "2", "--grace", "2", "--max-sessions", "4")
+    with running_head("--address", cluster.state["cluster"], *options, environ=environ) as head:
+        yield head
+
+
+@pytest.fixture(scope="session")
+def _shared(cluster: Head) -> Iterator[raymq.Session]:
+    with cluster.connect() as session:
+        yield session
+    raymq.shutdown()
+
+
+@pytest.fixture
+def session(_shared: raymq.Session, monkeypatch: pytest.MonkeyPatch) -> raymq.Session:
+    """The session that all tests share which need none of their own; it is the default one."""
+    monkeypatch.setattr("raymq.api._default", _shared)
+    return _shared
+
+
+@pytest.fixture
+def own_session(cluster: Head) -> Iterator[raymq.Session]:
+    """A session for this test alone."""
+    with cluster.connect() as session:
+        yield session
+    raymq.shutdown()
+
+
+@pytest.fixture(scope="session")
+def view(cluster: Head) -> Iterator[Any]:
+    """Ray itself, as a driver on the cluster: to see what the cluster really holds."""
+    os.environ.update(cluster.state["cluster_env"])
+    import ray
+    from ray.util import state
+
+    ray.init(address=cluster.state["cluster"], log_to_driver=False, configure_logging=False)
+    yield state
+    ray.shutdown()
+    for name in cluster.state["cluster_env"]:
+        del os.environ[name]

@@ -1,0 +1,269 @@
+"""Objects: put, get, wait, references, and what they hold in the cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import gc
+import pickle
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+import raymq as ray
+from tests.integration.conftest import Head, wait_until
+
+pytestmark = pytest.mark.cluster
+
+
+@ray.remote(num_cpus=0)
+def after(seconds: float, value: Any = None) -> Any:
+    time.sleep(seconds)
+    return value
+
+
+@dataclass
+class Point:
+    x: int
+    y: int
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, 0, "text", b"bytes", [1, [2, (3,)]], {"a": {1, 2}}, b"x" * 3_000_000, "é" * 100_000, 1 << 200],
+    ids=lambda value: f"{type(value).__name__}-{len(pickle.dumps(value))}",
+)
+def test_round_trip(session: ray.Session, value: Any) -> None:
+    assert ray.get(ray.put(value)) == value
+
+
+def test_classes_of_the_program_come_back_as_themselves(session: ray.Session) -> None:
+    @dataclass
+    class Local:
+        x: int
+
+    (value,) = ray.get(after.remote(0, [Local(3)]))
+    assert type(value) is Local
+    assert value == Local(3)
+
+
+@pytest.mark.parametrize("shape", [(10,), (100_000,), (1000, 1000, 3)])
+def test_arrays(session: ray.Session, shape: tuple[int, ...]) -> None:
+    """There and back without harm; read-only when they come back, as in Ray."""
+    array = np.arange(np.prod(shape), dtype=np.float64).reshape(shape)
+    back = ray.get(ray.put(array))
+    assert np.array_equal(array, back)
+    assert not back.flags.writeable
+
+
+@pytest.mark.parametrize("size", [100, 5_000_000])
+def test_put_takes_a_snapshot(session: ray.Session, size: int) -> None:
+    """What is changed after put() has returned does not change what was put."""
+    array = np.zeros(size, dtype=np.uint8)
+    reference = ray.put(array)
+    array[:] = 1
+    assert not ray.get(reference).any()
+
+
+def test_non_contiguous_arrays(session: ray.Session) -> None:
+    array = np.arange(4_000_000).reshape(2000, 2000)[::2, ::3]
+    assert np.array_equal(ray.get(ray.put(array)), array)
+
+
+def test_get_of_lists(session: ray.Session) -> None:
+    reference = ray.put(1)
+    assert ray.get([]) == []
+    assert ray.get([reference, reference, ray.put(2)]) == [1, 1, 2]
+
+
+def test_get_from_many_threads(session: ray.Session) -> None:
+    reference, slow = ray.put(b"x" * 500_000), after.remote(0.3, "late")
+    results: list[Any] = []
+    threads = [threading.Thread(target=lambda: results.append(ray.get([reference, slow]))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [[b"x" * 500_000, "late"]] * 8
+
+
+def test_get_with_a_timeout(session: ray.Session) -> None:
+    slow = after.remote(600)
+    with pytest.raises(ray.exceptions.GetTimeoutError):
+        ray.get(slow, timeout=0.1)
+    with pytest.raises(TimeoutError):
+        ray.get([ray.put(1), slow], timeout=0)
+    done = after.remote(0, "done")
+    ray.wait([done])
+    assert ray.get(done, timeout=0) == "done"
+    with pytest.raises(ValueError, match="0 or more seconds"):
+        ray.get(done, timeout=-1)
+    ray.cancel(slow, force=True)
+
+
+@pytest.mark.parametrize("wrong", [1, "text", None, [1], [None]])
+def test_get_refuses_what_is_no_reference(session: ray.Session, wrong: Any) -> None:
+    with pytest.raises(ValueError, match=r"get\(\) takes"):
+        ray.get(wrong)
+
+
+def test_put_refuses_references(session: ray.Session) -> None:
+    with pytest.raises(TypeError, match="stands for a stored value already"):
+        ray.put(ray.put(1))
+
+
+def test_wait(session: ray.Session) -> None:
+    slow, quick, quicker = after.remote(600), after.remote(0.2), ray.put(1)
+    assert ray.wait([slow, quick, quicker], timeout=0.0)[0] in ([quicker], [quick])
+    ready, waiting = ray.wait([slow, quick, quicker], num_returns=2)
+    assert (ready, waiting) == ([quick, quicker], [slow])
+    assert ray.wait([slow, quick, quicker], num_returns=3, timeout=0.1) == ([quick, quicker], [slow])
+    assert ray.wait([slow], timeout=0, fetch_local=False) == ([], [slow])
+    assert ray.wait([quick, quicker], num_returns=1) == ([quick], [quicker])
+    ray.cancel(slow, force=True)
+    assert ray.wait([slow]) == ([slow], [])
+
+
+def test_wait_in_a_loop(session: ray.Session) -> None:
+    pending = [after.remote(0.001 * i, i) for i in range(100)]
+    seen = []
+    while pending:
+        (ready,), pending = ray.wait(pending)
+        seen.append(ray.get(ready))
+    assert sorted(seen) == list(range(100))
+
+
+def test_wait_refuses_bad_arguments(session: ray.Session) -> None:
+    one = ray.put(1)
+    with pytest.raises(TypeError, match="not a single one"):
+        ray.wait(one)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="item 0"):
+        ray.wait([1])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="once"):
+        ray.wait([one, one])
+    with pytest.raises(ValueError, match="num_returns"):
+        ray.wait([one], num_returns=2)
+    with pytest.raises(ValueError, match="num_returns"):
+        ray.wait([one], num_returns=0)
+    with pytest.raises(ValueError, match="0 or more seconds"):
+        ray.wait([one], timeout=-1)
+
+
+def test_references_are_values(session: ray.Session) -> None:
+    one, other = ray.put(1), ray.put(1)
+    assert one != other
+    assert one == copy.copy(one) == copy.deepcopy(one)
+    assert len({one, other, copy.copy(one)}) == 2
+    assert len(one.hex()) == 56
+    assert bytes.fromhex(one.hex()) == one.binary()
+    assert one.hex() in repr(one)
+
+
+def test_references_cannot_be_pickled_by_others(session: ray.Session) -> None:
+    with pytest.raises(TypeError, match="within its own session"):
+        pickle.dumps(ray.put(1))
+
+
+def test_await(session: ray.Session) -> None:
+    async def main() -> list[Any]:
+        return await asyncio.gather(*[after.remote(0.05, i) for i in range(20)])
+
+    async def failing() -> None:
+        await ray.remote(lambda: 1 / 0).remote()
+
+    assert asyncio.run(main()) == list(range(20))
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(failing())
+
+
+def test_futures(session: ray.Session) -> None:
+    future = after.remote(0.1, "value").future()
+    assert future.result(timeout=60) == "value"
+    with pytest.raises(ZeroDivisionError):
+        ray.remote(lambda: 1 / 0).remote().future().result(timeout=60)
+    cancelled = after.remote(0.5).future()
+    assert cancelled.cancel()
+
+
+def test_a_cancelled_await_leaves_the_session_sound(session: ray.Session) -> None:
+    async def main() -> Any:
+        slow = after.remote(0.5, "late")
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(slow.as_future(), 0.05)
+        return await slow
+
+    assert asyncio.run(main()) == "late"
+
+
+def held(view: Any, pid: int) -> int:
+    """How many objects Ray says that a process holds."""
+    return len(view.list_objects(filters=[("pid", "=", pid)], limit=10_000, raise_on_missing_output=False))
+
+
+def test_objects_are_released_with_their_last_reference(own_session: ray.Session, cluster: Head, view: Any) -> None:
+    """Seen by Ray's own table of references, not by ours."""
+    pid = cluster.bridge_pid(own_session)
+    refs = [own_session.put(np.zeros(50_000)) for _ in range(20)]
+    own_session.get(refs)
+    nested = own_session.get(own_session.put([refs[0], refs[1]]))
+    wait_until(lambda: held(view, pid) >= 20, "Ray holds the objects")
+    del refs[2:]
+    wait_until(lambda: held(view, pid) <= 2, "Ray has dropped all but those that are still referred to")
+    kept = nested[0]
+    del refs, nested
+    gc.collect()
+    wait_until(lambda: held(view, pid) == 1, "only the one that a value had brought along is held")
+    assert not own_session.get(kept).any()
+
+
+def test_values_that_nobody_took_release_what_they_brought(
+    own_session: ray.Session, cluster: Head, view: Any
+) -> None:
+    pid = cluster.bridge_pid(own_session)
+
+    @own_session.remote
+    def make() -> list[Any]:
+        time.sleep(0.5)
+        return [ray.put(np.zeros(50_000)) for _ in range(5)]
+
+    reference = make.remote()
+    with pytest.raises(ray.exceptions.GetTimeoutError):
+        own_session.get(reference, timeout=0.05)
+    own_session.wait([reference])
+    del reference
+    wait_until(lambda: held(view, pid) == 0, "nothing is held")
+
+
+def test_interrupt(cluster: Head) -> None:
+    """Ctrl-C interrupts a get at once and leaves the session usable."""
+    import os
+    import signal
+    import subprocess
+    import sys
+
+    program = f"""
+import os, signal, threading, time
+import raymq as ray
+ray.connect({cluster.address!r}, timeout=60)
+@ray.remote(num_cpus=0)
+def sleep(seconds):
+    import time
+    time.sleep(seconds)
+    return "awake"
+slow = sleep.remote(600)
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+started = time.monotonic()
+try:
+    ray.get(slow)
+except KeyboardInterrupt:
+    print("interrupted", time.monotonic() - started < 10)
+print(ray.get(sleep.remote(0)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    assert done.stdout == "interrupted True\nawake\n", done.stderr
+    assert os.getpid()
+    assert signal.SIGINT
