@@ -43,7 +43,8 @@ class RayTaskError(RayError):
         pid: int = 0,
         ip: str = "",
     ) -> None:
-        super().__init__(message)
+        # Not super(): in an error that is also of its cause's class that would be the constructor of the user's class.
+        Exception.__init__(self, message)
         self._message = message
         self.cause = cause
         self.function_name = function_name
@@ -84,7 +85,7 @@ def _copy_state(source: BaseException, target: BaseException) -> None:
     for kind in type(source).__mro__:
         for name, descriptor in vars(kind).items():
             in_c = inspect.ismemberdescriptor(descriptor) or inspect.isgetsetdescriptor(descriptor)
-            if in_c and not name.startswith("_") and kind not in (BaseException, object):
+            if in_c and not name.startswith("_") and kind not in (BaseException, object) and hasattr(source, name):
                 setattr(target, name, getattr(source, name))
 
 

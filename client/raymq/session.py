@@ -760,9 +760,9 @@ def decorate(session: Session | None, args: Sequence[Any], options: dict[str, An
 def _decorate_with(session: Session | None, options: dict[str, Any], target: Any) -> Any:
     if isinstance(target, type):
         return make_actor_class(target, options, session)
-    if callable(target):
+    if isinstance(target, FunctionType):
         return make_function(target, options, session)
-    raise TypeError(f"@remote decorates a function or a class, not {_type_name(target)}")
+    raise TypeError(f"@remote decorates a function or a class, not {_type_name(target)}: wrap it in a function")
 
 
 def _as_returned(refs: list[ObjectRef[Any]]) -> Any:

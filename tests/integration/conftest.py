@@ -144,12 +144,13 @@ def own_session(cluster: Head) -> Iterator[raymq.Session]:
 @pytest.fixture(scope="session")
 def view(cluster: Head) -> Iterator[Any]:
     """Ray itself, as a driver on the cluster: to see what the cluster really holds."""
-    os.environ.update(cluster.state["cluster_env"])
+    environ = {**cluster.state["cluster_env"], "RAY_ADDRESS": cluster.state["cluster"]}
+    os.environ.update(environ)
     import ray
     from ray.util import state
 
     ray.init(address=cluster.state["cluster"], log_to_driver=False, configure_logging=False)
     yield state
     ray.shutdown()
-    for name in cluster.state["cluster_env"]:
+    for name in environ:
         del os.environ[name]

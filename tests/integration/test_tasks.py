@@ -28,7 +28,7 @@ def test_readme(session: ray.Session) -> None:
 
 
 def test_runs_elsewhere(session: ray.Session) -> None:
-    assert ray.get(ray.remote(os.getpid).remote()) != os.getpid()
+    assert ray.get(ray.remote(lambda: os.getpid()).remote()) != os.getpid()
 
 
 def test_many(session: ray.Session) -> None:
@@ -108,7 +108,7 @@ def test_options(session: ray.Session) -> None:
 
 
 def test_runtime_env_of_a_task(session: ray.Session) -> None:
-    read = ray.remote(os.getenv).options(runtime_env={"env_vars": {"RAYMQ_TEST": "yes"}})
+    read = ray.remote(lambda name: os.getenv(name)).options(runtime_env={"env_vars": {"RAYMQ_TEST": "yes"}})
     assert ray.get(read.remote("RAYMQ_TEST")) == "yes"
 
 
@@ -197,33 +197,41 @@ def test_errors_keep_their_type(session: ray.Session) -> None:
     assert error.pid
 
 
-class OddError(Exception):
-    """An exception of the program's own, with a constructor of its own."""
-
-    def __init__(self, code: int, *, hint: str) -> None:
-        super().__init__(f"code {code}")
-        self.code, self.hint = code, hint
-
-    def __reduce__(self) -> Any:
-        return _odd, (self.code, self.hint)
-
-
-def _odd(code: int, hint: str) -> OddError:
-    return OddError(code, hint=hint)
-
-
 def test_errors_of_the_programs_own(session: ray.Session) -> None:
+    """With a constructor of their own, and a cause."""
+
+    class OddError(Exception):
+        def __init__(self, code: int, hint: str) -> None:
+            super().__init__(code, hint)
+            self.code, self.hint = code, hint
+
+        def __str__(self) -> str:
+            return f"code {self.code}"
+
     @ray.remote
     def fail() -> None:
         try:
             raise OSError(2, "no such thing", "file.txt")
         except OSError as error:
-            raise odd_error(7, hint="look") from error
+            raise OddError(7, "look") from error
 
-    odd_error = OddError
-    with pytest.raises(ray.exceptions.RayTaskError) as caught:
+    with pytest.raises(OddError, match="code 7") as caught:
         ray.get(fail.remote())
-    assert "no such thing" in caught.value.traceback_str
+    assert (caught.value.code, caught.value.hint) == (7, "look")
+    assert "no such thing" in caught.value.traceback_str  # type: ignore[attr-defined]
+
+
+def test_errors_that_cannot_be_rebuilt_here(session: ray.Session) -> None:
+    @ray.remote
+    def fail() -> None:
+        class BadError(Exception):
+            def __init__(self, one: int, two: int) -> None:
+                super().__init__("only one argument is kept")
+
+        raise BadError(1, 2)
+
+    with pytest.raises(ray.exceptions.RayError, match="only one argument is kept"):
+        ray.get(fail.remote())
 
 
 def test_errors_with_fields_in_c(session: ray.Session) -> None:
@@ -268,7 +276,8 @@ def test_cancel(session: ray.Session) -> None:
     def sleep() -> None:
         import time
 
-        time.sleep(600)
+        while True:
+            time.sleep(0.01)
 
     sleeping = sleep.remote()
     with pytest.raises(ray.exceptions.GetTimeoutError, match="1 of 1 values are not there yet"):
@@ -276,6 +285,18 @@ def test_cancel(session: ray.Session) -> None:
     ray.cancel(sleeping)
     with pytest.raises(ray.exceptions.TaskCancelledError):
         ray.get(sleeping)
+
+
+def test_what_a_function_needs_and_the_cluster_lacks(session: ray.Session) -> None:
+    """This very package is not installed there."""
+    from tests.integration.conftest import wait_until
+
+    @ray.remote
+    def use() -> str:
+        return wait_until.__name__
+
+    with pytest.raises(ray.NotUnpicklable, match=r"use needs the module 'tests'.*register_pickle_by_value"):
+        ray.get(use.remote())
 
 
 def test_a_worker_that_dies(session: ray.Session) -> None:
@@ -309,6 +330,8 @@ def test_what_workers_print_is_printed_here(session: ray.Session, capfd: pytest.
 def test_decorators_refuse_what_they_cannot_decorate() -> None:
     with pytest.raises(TypeError, match="decorates a function or a class"):
         ray.remote(3)
+    with pytest.raises(TypeError, match="not builtin_function_or_method: wrap it in a function"):
+        ray.remote(abs)
     with pytest.raises(TypeError, match="options are keywords"):
         ray.remote()
 
@@ -323,7 +346,7 @@ def test_pipelined_calls_do_not_wait(own_session: ray.Session, cluster: Head) ->
     import signal
 
     bridge = cluster.bridge_pid(own_session)
-    assert own_session.get(own_session.remote(abs).remote(-1)) == 1
+    assert own_session.get(do_work.remote(1)) == 1
     os.kill(bridge, signal.SIGSTOP)
     try:
         refs = [do_work.remote(2) for _ in range(200)]

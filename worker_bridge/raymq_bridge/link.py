@@ -142,9 +142,9 @@ class Link:
 
     def _on_open_again(self, session: bytes) -> list[Event]:
         """The broker repeats OPEN until it is answered; the answer may have been lost."""
-        if self.channel is None or session != self.channel.session:
+        if self._session is None or session != self._session["session"]:
             raise RemoteProtocolError("this bridge serves a session already")
-        if self._session is not None and self._session["cluster"] and self.state is LinkState.SERVING:
+        if self._session["cluster"] and self.state is LinkState.SERVING:
             self._tell(Kind.OPENED, Lane.CALLS, session, cluster=self._session["cluster"])
         return []
 
@@ -207,6 +207,7 @@ class Link:
         """When ``poll`` has something to do."""
         if self._packets:
             return 0.0
-        serving = self.channel is not None and self.state is LinkState.SERVING
-        channel = self.channel.next_deadline() if self.channel is not None and serving else None
+        if self.channel is None or self.state is not LinkState.SERVING:
+            return self._next_beat
+        channel = self.channel.next_deadline()
         return self._next_beat if channel is None else min(self._next_beat, channel)

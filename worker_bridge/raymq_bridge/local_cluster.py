@@ -108,11 +108,10 @@ def private_directory(parent: Path | None) -> Iterator[Path]:
     """
     if parent is None or len(os.fsencode(parent)) + len("/r-abcdefgh/ray") > _TEMP_DIR_MAX:
         parent = Path("/tmp")
-    with (
-        tempfile.TemporaryDirectory(prefix="r-", dir=parent, ignore_cleanup_errors=True) as made,
-        tempfile.TemporaryDirectory(prefix="t-", dir=os.environ.get("TMPDIR", made), ignore_cleanup_errors=True) as tmp,
-    ):
-        os.environ["TMPDIR"] = tmp
+    with tempfile.TemporaryDirectory(prefix="r-", dir=parent, ignore_cleanup_errors=True) as made:
+        temporary = Path(made, "tmp")
+        temporary.mkdir()
+        os.environ["TMPDIR"] = str(temporary)
         yield Path(made)
 
 

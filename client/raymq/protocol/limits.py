@@ -81,7 +81,7 @@ class Timing:
             raise ValueError(
                 f"the heartbeat interval ({self.heartbeat} s) must be above 0 and below the lease ({self.lease} s)"
             )
-        if not self.grace >= 0:
+        if self.grace < 0:
             raise ValueError(f"the grace period ({self.grace} s) cannot be negative")
 
 
