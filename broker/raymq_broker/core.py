@@ -15,6 +15,7 @@ import hmac
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from reprlib import repr as brief
 from typing import Any
 
 from raymq.errors import RemoteProtocolError
@@ -52,7 +53,7 @@ class Broker:
         self.counters: Counter[str] = Counter()
         self._started = now
         self._clients: dict[bytes, tuple[bytes, int]] = {}
-        self._bridge_peers: dict[bytes, bytes] = {}
+        self._bridge_peers: dict[bytes, tuple[bytes, int]] = {}
         self._ended: OrderedDict[bytes, tuple[str, str]] = OrderedDict()
         self._cluster: dict[str, Any] | None = None
         self._next_heartbeat = now
@@ -135,9 +136,8 @@ class Broker:
         self._actions.append(Send(Side.BRIDGES, peer, event.frames))
 
     def _switch_to_client(self, event: Came, route: Route) -> None:
-        session = self.sessions.get(route.session)
-        if session is None or session.bridge is None or session.bridge != self._bridge_peers.get(event.peer):
-            self.counters["foreign"] += 1
+        session = self._session_of(event, route)
+        if session is None:
             return
         peer = session.lanes.get(route.lane)
         if peer is None:
@@ -177,7 +177,7 @@ class Broker:
         protocol = versions.common_protocol(fields["protocol"])
         if protocol is None:
             ours = f"{PROTOCOL_OLDEST} to {PROTOCOL_NEWEST}"
-            theirs = f"{fields['protocol']} (oldest, newest)"
+            theirs = f"{brief(fields['protocol'])} (oldest, newest)"
             side = "client" if _newest(fields["protocol"]) < PROTOCOL_OLDEST else "broker"
             text = f"the broker (raymq {__version__}) speaks protocol versions {ours}, the client {theirs}"
             self._refuse(event, route, "protocol-mismatch", f"{text}: upgrade raymq on the {side}'s side.")
@@ -305,16 +305,19 @@ class Broker:
         protocol = versions.common_protocol(fields["protocol"])
         if protocol is None or not any(route.session):
             raise RemoteProtocolError("a bridge of another protocol version, or without an id")
+        if len(fields["sessions"]) > 1 or not all(map(_is_session_entry, fields["sessions"])):
+            raise RemoteProtocolError("a bridge lists the session that it serves, or none")
+        if self._bridge_peers.get(event.peer, (route.session, route.lane)) != (route.session, route.lane):
+            raise RemoteProtocolError("a connection carries one lane of one bridge")
         bridge = self.bridges.get(route.session)
         if bridge is None:
             bridge = Bridge(route.session, fields["pid"], fields["cluster"], protocol, now)
             self.bridges[bridge.id] = bridge
             self._actions.append(Log("info", "bridge_registered", {"bridge": bridge.id.hex(), "pid": bridge.pid}))
         self._cluster = bridge.cluster
-        if bridge.lanes.get(route.lane) is not None:
-            self._bridge_peers.pop(bridge.lanes[route.lane], None)
+        self._bridge_peers.pop(bridge.lanes.get(route.lane, b""), None)
         bridge.lanes[route.lane] = event.peer
-        self._bridge_peers[event.peer] = bridge.id
+        self._bridge_peers[event.peer] = bridge.id, route.lane
         timing = self.settings.timing
         self._reply(
             event,
@@ -325,30 +328,33 @@ class Broker:
             grace=timing.grace,
             object_max=self.settings.object_max,
         )
-        if route.lane == Lane.CALLS:
-            self._adopt(bridge, fields["sessions"], now)
-            if bridge.state is BridgeState.GONE:
-                bridge.state = BridgeState.BUSY if bridge.session else BridgeState.IDLE
+        if bridge.state is BridgeState.GONE and len(bridge.lanes) == len(Lane):
+            bridge.state = BridgeState.BUSY
+        for entry in fields["sessions"]:
+            self._adopt(bridge, entry, now)
         self._place(now)
 
-    def _adopt(self, bridge: Bridge, sessions: list[Any], now: float) -> None:
-        """A bridge tells which sessions it has: those of an earlier broker are taken on, ended ones are closed."""
-        for entry in sessions:
-            if not _is_session_entry(entry):
-                raise RemoteProtocolError("a malformed session in REGISTER")
-            known = self.sessions.get(entry["session"])
-            if known is None and entry["session"] in self._ended:
-                code, message = self._ended[entry["session"]]
-                self._to_bridge(bridge, entry["session"], Kind.CLOSE, code=code, message=message)
-                continue
-            if known is None:
-                session = Session(
-                    entry["session"], entry["digest"], entry["protocol"], entry["client"], entry["job"], now, now,
-                    SessionState.DETACHED, now, bridge.id, entry["cluster"],
-                )  # fmt: skip
-                self.sessions[session.id] = session
-                self._log("info", "session_adopted", session)
-            bridge.state, bridge.session = BridgeState.BUSY, entry["session"]
+    def _adopt(self, bridge: Bridge, entry: dict[str, Any], now: float) -> None:
+        """A bridge tells which session it has: that of an earlier broker is taken on; one that ended is closed.
+
+        A client that is still at its handshake may be here before its bridge.
+        """
+        if bridge.session not in (None, entry["session"]):
+            raise RemoteProtocolError("a bridge serves one session in its life")
+        bridge.session = entry["session"]
+        if bridge.state is BridgeState.IDLE:
+            bridge.state = BridgeState.BUSY
+        session = self.sessions.get(entry["session"])
+        if session is None and entry["session"] not in self._ended:
+            known = (entry[key] for key in ("session", "digest", "protocol", "client", "job"))
+            session = self.sessions[entry["session"]] = Session(*known, since=now, last_seen=now)
+        if session is None or session.digest != entry["digest"] or session.bridge not in (None, bridge.id):
+            self._close(bridge)
+        elif session.bridge is None:
+            session.state, session.changed, session.bridge = SessionState.OPENING, now, bridge.id
+            self._log("info", "session_adopted", session)
+            if entry["cluster"]:
+                self._open(session, entry["cluster"], now)
 
     def _place(self, now: float) -> None:
         """Give idle bridges, both of whose lanes are there, to the sessions that have waited longest."""
@@ -362,25 +368,32 @@ class Broker:
                 bridge = idle.pop(0)
                 bridge.state, bridge.session = BridgeState.BUSY, session.id
                 session.state, session.changed, session.bridge = SessionState.OPENING, now, bridge.id
-                self._to_bridge(
-                    bridge, session.id, Kind.OPEN, client=session.client, job=session.job,
-                    digest=session.digest, protocol=session.protocol,
-                )  # fmt: skip
+                self._ask_to_open(bridge, session)
+
+    def _ask_to_open(self, bridge: Bridge, session: Session) -> None:
+        self._to_bridge(
+            bridge, session.id, Kind.OPEN, client=session.client, job=session.job,
+            digest=session.digest, protocol=session.protocol,
+        )  # fmt: skip
 
     def _opened(self, event: Came, route: Route, fields: dict[str, Any], now: float) -> None:
         session = self._session_of(event, route)
-        if session.state is SessionState.OPENING:
-            here = Lane.CALLS in session.lanes  # or the client has gone while its bridge was being opened
-            session.state = SessionState.ATTACHED if here else SessionState.DETACHED
-            session.changed, session.cluster = now, fields["cluster"]
-            self._log("info", "session_opened", session, waited=round(now - session.since, 3))
-            self.counters["opened"] += 1
-            self._welcome(session)
+        if session is not None and session.state is SessionState.OPENING:
+            self._open(session, fields["cluster"], now)
+
+    def _open(self, session: Session, cluster: dict[str, Any], now: float) -> None:
+        here = Lane.CALLS in session.lanes  # or the client has gone while its bridge was being opened
+        session.state = SessionState.ATTACHED if here else SessionState.DETACHED
+        session.changed, session.cluster = now, cluster
+        self._log("info", "session_opened", session, waited=round(now - session.since, 3))
+        self.counters["opened"] += 1
+        self._welcome(session)
 
     def _open_failed(self, event: Came, route: Route, fields: dict[str, Any], now: float) -> None:
         session = self._session_of(event, route)
-        self._log("warning", "open_failed", session, code=fields["code"], message=fields["message"])
-        self._drop_unopened(session, fields["code"], fields["message"], retry=fields["code"] == "no-cluster")
+        if session is not None and session.state is SessionState.OPENING:
+            self._log("warning", "open_failed", session, code=fields["code"], message=fields["message"])
+            self._drop_unopened(session, fields["code"], fields["message"], retry=fields["code"] == "no-cluster")
 
     def _drop_unopened(self, session: Session, code: str, message: str, *, retry: bool) -> None:
         self._to_client(session, Kind.REFUSED, code=code, message=message, retry=retry)
@@ -388,17 +401,21 @@ class Broker:
 
     def _closed(self, event: Came, route: Route, fields: dict[str, Any], now: float) -> None:
         session = self._session_of(event, route)
-        self._end(session, fields["code"], fields["message"], now, tell_bridge=False)
+        if session is not None:
+            self._end(session, fields["code"], fields["message"], now, tell_bridge=False)
 
     def _bridge_ping(self, event: Came, route: Route, fields: dict[str, Any], now: float) -> None:
         if event.peer not in self._bridge_peers:
             self._reply(event, route, Kind.UNBOUND)
 
-    def _session_of(self, event: Came, route: Route) -> Session:
+    def _session_of(self, event: Came, route: Route) -> Session | None:
+        """The session that a bridge speaks of, if it is its own; it may just have ended."""
         session = self.sessions.get(route.session)
-        if session is None or session.bridge is None or session.bridge != self._bridge_peers.get(event.peer):
-            raise RemoteProtocolError("a bridge speaks of a session that is not its own")
-        return session
+        bound = self._bridge_peers.get(event.peer)
+        if session is not None and bound is not None and session.bridge == bound[0]:
+            return session
+        self.counters["foreign"] += 1
+        return None
 
     # --- ends
 
@@ -443,10 +460,11 @@ class Broker:
             self._forget(session)
 
     def _bridge_unreachable(self, peer: bytes, now: float) -> None:
-        bridge = self.bridges.get(self._bridge_peers.pop(peer, b""))
-        if bridge is None:
+        bound = self._bridge_peers.pop(peer, None)
+        if bound is None:
             return
-        bridge.lanes = {lane: own for lane, own in bridge.lanes.items() if own != peer}
+        bridge = self.bridges[bound[0]]
+        del bridge.lanes[bound[1]]
         if bridge.state is BridgeState.IDLE:
             self._forget_bridge(bridge)
         elif bridge.state is BridgeState.BUSY:
@@ -455,7 +473,7 @@ class Broker:
     def _bridge_lost(self, bridge: Bridge, now: float) -> None:
         session = self.sessions.get(bridge.session or b"")
         self._forget_bridge(bridge)
-        if session is None:
+        if session is None or session.bridge != bridge.id:
             return
         text = f"the bridge of this session (pid {bridge.pid}) died; what the session held is gone with it"
         if session.state is SessionState.OPENING:
@@ -471,19 +489,24 @@ class Broker:
 
     def _end(self, session: Session, code: str, message: str, now: float, *, tell_bridge: bool = True) -> None:
         self._log("info", "session_ended", session, code=code, lived=round(now - session.since, 3))
-        bridge = self.bridges.get(session.bridge or b"")
-        if tell_bridge and bridge is not None:
-            self._to_bridge(bridge, session.id, Kind.CLOSE, code=code, message=message)
         self._to_client(session, Kind.ENDED, code=code, message=message)
         self._forget(session)
         self._ended[session.id] = (code, message)
         if len(self._ended) > REMEMBERED:
             self._ended.popitem(last=False)
+        bridge = self.bridges.get(session.bridge or b"")
+        if tell_bridge and bridge is not None:
+            self._close(bridge)
+
+    def _close(self, bridge: Bridge) -> None:
+        session = bridge.session or b""
+        code, message = self._ended.get(session, ("unknown-session", "the broker gave this session up"))
+        self._to_bridge(bridge, session, Kind.CLOSE, code=code, message=message)
 
     def _forget(self, session: Session) -> None:
         del self.sessions[session.id]
         for peer in session.lanes.values():
-            self._clients.pop(peer, None)
+            del self._clients[peer]
 
     # --- heartbeats and status
 
@@ -494,6 +517,15 @@ class Broker:
         for bridge in self.bridges.values():
             for lane, peer in bridge.lanes.items():
                 self._send(Side.BRIDGES, peer, bridge.id, Lane(lane), Kind.PING)
+            if bridge.session is not None:
+                self._repeat(bridge, self.sessions.get(bridge.session))
+
+    def _repeat(self, bridge: Bridge, session: Session | None) -> None:
+        """Say again what the bridge has not answered yet: a connection that broke may have lost it, or the answer."""
+        if session is None or session.bridge != bridge.id:
+            self._close(bridge)
+        elif session.state is SessionState.OPENING:
+            self._ask_to_open(bridge, session)
 
     def _status(self, event: Came, route: Route, fields: dict[str, Any], now: float) -> None:
         bridges = [
@@ -548,7 +580,7 @@ class Broker:
             self._send(Side.BRIDGES, peer, session, Lane.CALLS, kind, **fields)
 
     def _log(self, level: str, event: str, session: Session, **fields: Any) -> None:
-        who = {key: session.client.get(key) for key in ("user", "host", "pid")}
+        who = {key: _loggable(session.client.get(key)) for key in ("user", "host", "pid")}
         self._actions.append(Log(level, event, {"session": session.id.hex(), **who, **fields}))
 
     def _complain(self, what: str, now: float, **fields: Any) -> None:
@@ -564,6 +596,11 @@ class Broker:
 
 def _token_fits(session: Session, token: bytes) -> bool:
     return hmac.compare_digest(hashlib.sha256(token).digest(), session.digest)
+
+
+def _loggable(value: Any) -> Any:
+    """What a client says of itself may be anything, of any size."""
+    return value if type(value) is int else str(value)[:100]
 
 
 def _newest(protocol: Any) -> int:
