@@ -99,7 +99,7 @@ _port = click.option("--port", type=int, help="Only the one on this port (defaul
 
 @raymq.command()
 @_port
-@click.option("--json", "as_json", is_flag=True, help="For machines: a list with one object for each broker.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
 def status(port: int | None, as_json: bool) -> None:
     """Say what is running and who is connected.
 
@@ -109,7 +109,8 @@ def status(port: int | None, as_json: bool) -> None:
 
     reports = [Report(state, ask(state.bridges)) for state in _running(port)]
     if as_json:
-        click.echo(json.dumps([report.as_json() for report in reports], indent=2, default=repr))
+        instances = [report.as_json() for report in reports]
+        click.echo(json.dumps({"instances": instances}, indent=2, default=repr))
     elif reports:
         show(reports, Console(), time.time())
     else:

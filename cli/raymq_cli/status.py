@@ -127,7 +127,7 @@ def _sessions(sessions: list[dict[str, Any]]) -> Table:
 def _client(client: dict[str, Any]) -> str:
     who = "@".join(str(client[key]) for key in ("user", "host") if client.get(key))
     pid = f" pid {client['pid']}" if client.get("pid") else ""
-    name = str(client.get("name") or "")
+    name = str(client.get("name") or client.get("program") or "")
     return f"{name} ({who}{pid})" if name and who else f"{name or who or '?'}{pid}"
 
 
@@ -155,7 +155,7 @@ def _counters(counters: dict[str, Any]) -> Table:
     return grid
 
 
-_STYLES = {"idle": "dim", "busy": "green", "active": "green", "bound": "green", "detached": "yellow"}
+_STYLES = {"idle": "dim", "busy": "green", "attached": "green", "detached": "yellow"}
 
 
 def _state(name: str) -> Text:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 import psutil
 
 from raymq_cli.runtime import State
 
 PATIENCE = 30.0
-"""Seconds for an instance to stop: the longest of its own limits, and some more."""
+"""Seconds for an instance to stop: each of its three stages usually takes one or two."""
+
+_POLL = 0.05
 
 
 def stop(state: State, patience: float = PATIENCE) -> bool:
@@ -18,11 +22,14 @@ def stop(state: State, patience: float = PATIENCE) -> bool:
     process = state.process()
     if process is None:
         return True
+    deadline = time.monotonic() + patience
     try:
         process.terminate()
-        process.wait(patience)
+        # Not process.wait(): that also waits until its parent has taken notice, which in a container may be never.
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL)
     except psutil.NoSuchProcess:
-        return True
-    except psutil.TimeoutExpired:
-        return False
+        pass
     return True

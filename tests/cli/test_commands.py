@@ -7,7 +7,9 @@ import importlib.util
 import json
 import os
 import socket
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -129,6 +131,22 @@ class TestStop:
     def test_another_process_with_the_pid_is_not_signalled(self, running: runtime.State, base: Path) -> None:
         reused = runtime.State(running.pid, running.created - 1000, 10001, "", "", started=1.0)
         assert stop.stop(reused)
+
+    def test_it_is_waited_for_but_not_for_ever(self, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.undo()  # a real process, deaf to SIGTERM
+        deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(99)"
+        with subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            created = psutil.Process(process.pid).create_time()
+            state = runtime.State(process.pid, created, 10001, "", "", started=1.0)
+            assert not stop.stop(state, patience=0.1)
+            process.kill()
+            until_zombie = psutil.Process(process.pid)
+            while until_zombie.status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.01)
+            assert stop.stop(state, patience=0.1), "one whose parent takes no notice counts as gone"
+        assert stop.stop(state)
 
     def test_who_does_not_stop_is_named(self, running: runtime.State, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(stop, "stop", lambda state: False)
