@@ -7,6 +7,7 @@ remote ``ValueError``.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from typing import Any
 
@@ -85,8 +86,10 @@ def _copy_state(source: BaseException, target: BaseException) -> None:
     for kind in type(source).__mro__:
         for name, descriptor in vars(kind).items():
             in_c = inspect.ismemberdescriptor(descriptor) or inspect.isgetsetdescriptor(descriptor)
-            if in_c and not name.startswith("_") and kind not in (BaseException, object) and hasattr(source, name):
-                setattr(target, name, getattr(source, name))
+            if in_c and not name.startswith("_") and kind not in (BaseException, object):
+                # Some of them cannot be read before they are set, some are set by __new__ and for good.
+                with contextlib.suppress(AttributeError):
+                    setattr(target, name, getattr(source, name))
 
 
 def _task_error(*state: Any) -> RayTaskError:

@@ -123,7 +123,6 @@ def brisk(cluster: Head) -> Iterator[Head]:
 def _shared(cluster: Head) -> Iterator[raymq.Session]:
     with cluster.connect() as session:
         yield session
-    raymq.shutdown()
 
 
 @pytest.fixture
@@ -134,11 +133,11 @@ def session(_shared: raymq.Session, monkeypatch: pytest.MonkeyPatch) -> raymq.Se
 
 
 @pytest.fixture
-def own_session(cluster: Head) -> Iterator[raymq.Session]:
-    """A session for this test alone."""
+def own_session(cluster: Head, monkeypatch: pytest.MonkeyPatch) -> Iterator[raymq.Session]:
+    """A session for this test alone; it is the default one."""
+    monkeypatch.setattr("raymq.api._default", None)
     with cluster.connect() as session:
         yield session
-    raymq.shutdown()
 
 
 @pytest.fixture(scope="session")
