@@ -11,7 +11,7 @@ from typing import Any
 
 from raymq.protocol.limits import OBJECT_MAX, PORT, SESSIONS_MAX, Timing
 
-from raymq_cli.supervisor import Event, Failed, Listed, Ready, Role, Spawn
+from raymq_cli.events import Event, Failed, Listed, Ready, Role, Spawn
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,15 @@ def demo(address: str | None, console: Console) -> None:
         console: where to show it.
 
     Raises:
-        click.ClickException: it could not be started.
+        click.ClickException: it could not be started, or it broke off.
     """
+    try:
+        _demo(address, console)
+    except ray.errors.RaymqError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _demo(address: str | None, console: Console) -> None:
     times: dict[str, float] = {}
     with _sigterm_as_exit(), contextlib.ExitStack() as stack:
         progress = stack.enter_context(_progress(console))

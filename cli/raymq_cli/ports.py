@@ -66,6 +66,16 @@ def is_taken(address: str, port: int) -> bool:
     return False
 
 
+def answers(address: str, seconds: float = 2.0) -> bool:
+    """Whether something accepts connections at ``HOST:PORT``."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=seconds):
+            return True
+    except OSError:
+        return False
+
+
 def holder_of(port: int) -> Holder | None:
     """The process that listens on a TCP port, or None if the system does not tell."""
     try:

@@ -22,7 +22,7 @@ from typing import IO, Any, ClassVar
 import psutil
 
 from raymq_cli.children import parse_line
-from raymq_cli.supervisor import (
+from raymq_cli.events import (
     Action,
     Announce,
     Event,
@@ -33,8 +33,8 @@ from raymq_cli.supervisor import (
     Spawn,
     Spawned,
     StopRequested,
-    Supervisor,
 )
+from raymq_cli.supervisor import Supervisor
 
 _LEFTOVERS_POLL = 0.1
 _LEFTOVERS_PATIENCE = 3.0

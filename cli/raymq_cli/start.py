@@ -16,8 +16,17 @@ from raymq import daemon
 
 from raymq_cli import children, ports, runtime
 from raymq_cli.children import Options
+from raymq_cli.events import (
+    Announce,
+    Event,
+    Finish,
+    Note,
+    Ready,
+    Role,
+    Spawn,
+)
 from raymq_cli.processes import Runner
-from raymq_cli.supervisor import Announce, Event, Finish, Note, Plan, Ready, Role, Spawn, Supervisor
+from raymq_cli.supervisor import Plan, Supervisor
 
 
 def checked_address(host: str, port: int, *, insecure: bool) -> str:
@@ -86,7 +95,7 @@ def start(options: Options, say: Callable[[str], None]) -> None:
     if finish.code:
         if finish.role is Role.BROKER:
             check_free(base, options)
-        raise click.ClickException(f"The {finish.role.value if finish.role else 'start'} failed: {finish.message}")
+        raise click.ClickException(f"{_NO[finish.role]}: {finish.message}" if finish.role else finish.message)
 
 
 class _Supervised:
@@ -112,6 +121,10 @@ class _Supervised:
 
     def run(self) -> Finish:
         self._update()
+        cluster = self._options.external_cluster
+        if cluster is not None and not ports.answers(cluster):
+            # It may still be on its way up, as after a reboot: that is no reason not to start.
+            self._log.warning("cluster_does_not_answer", address=cluster, until_then="clients are told there is none")
         stop_at_end_of = sys.stdin if self._options.supervised else None
         return Runner(self._core, self._launch, self._note, self._announce, self._watch, stop_at_end_of).run()
 
@@ -145,6 +158,11 @@ class _Supervised:
         self._directory.write(self._state)
 
 
+_NO = {
+    Role.CLUSTER: "There is no Ray cluster to serve",
+    Role.BROKER: "The broker does not run",
+    Role.BRIDGE: "There is no bridge",
+}
 _LEVELS = {"info": 20, "warning": 30, "error": 40}
 
 

@@ -8,7 +8,7 @@ import pytest
 from raymq.protocol.limits import Timing
 from raymq_cli import children
 from raymq_cli.children import Options
-from raymq_cli.supervisor import Event, Failed, Listed, Ready, Role, Spawn
+from raymq_cli.events import Event, Failed, Listed, Ready, Role, Spawn
 
 RUN = Path("/run/x")
 

@@ -25,6 +25,12 @@ def test_a_taken_port_is_seen_and_so_is_who_has_it(taken: int) -> None:
     assert "python" in holder.command
 
 
+def test_whether_somebody_answers(taken: int) -> None:
+    assert ports.answers(f"127.0.0.1:{taken}")
+    assert not ports.answers("127.0.0.1:1")
+    assert not ports.answers("no-such-host.invalid:6379")
+
+
 def test_a_port_taken_on_all_networks_is_taken_on_each() -> None:
     with socket.create_server(("", 0)) as listener:
         assert ports.is_taken("127.0.0.1", listener.getsockname()[1])

@@ -12,8 +12,17 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 from raymq_cli import processes
+from raymq_cli.events import (
+    Announce,
+    Event,
+    Finish,
+    Note,
+    Ready,
+    Role,
+    Spawn,
+)
 from raymq_cli.processes import ChildProcess, Lines, Runner
-from raymq_cli.supervisor import Announce, Event, Finish, Note, Plan, Ready, Role, Spawn, Supervisor
+from raymq_cli.supervisor import Plan, Supervisor
 
 
 def until(condition: Callable[[], object], seconds: float = 20) -> None:

@@ -9,11 +9,7 @@ from collections.abc import Iterable
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from raymq_cli.supervisor import (
-    STABLE_AFTER,
-    START_LIMIT,
-    STARTS_AT_ONCE,
-    STOP_LIMIT,
+from raymq_cli.events import (
     Action,
     Announce,
     Event,
@@ -22,15 +18,14 @@ from raymq_cli.supervisor import (
     Finish,
     Listed,
     Note,
-    Plan,
     Ready,
     Role,
     Send,
     Spawn,
     Spawned,
     StopRequested,
-    Supervisor,
 )
+from raymq_cli.supervisor import STABLE_AFTER, START_LIMIT, STARTS_AT_ONCE, STOP_LIMIT, Plan, Supervisor
 
 BROKER = "127.0.0.1:10001"
 GCS = "10.0.0.1:6379"

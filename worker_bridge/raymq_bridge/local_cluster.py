@@ -69,9 +69,14 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 def hold(options: argparse.Namespace, directory: Path) -> int:
     """Find or start the cluster, say so, and hold it until told to stop."""
     try:
-        if options.address == "auto" and (address := local_ray.find_running(os.environ)) is not None:
-            daemon.tell("ready", address=address, env={}, started=False)
-            return 0
+        found = local_ray.find_running(os.environ) if options.address == "auto" else None
+    except ConnectionError as error:
+        daemon.tell("failed", message=str(error))
+        return 1
+    if found is not None:
+        daemon.tell("ready", address=found, env={}, started=False)
+        return 0
+    try:
         env = local_ray.prepare_environment(directory, os.environ)
         address = local_ray.start_local(directory / "ray", options.num_cpus)
     except Exception as error:  # noqa: BLE001  whatever it is that Ray raises, the supervisor gets to know it

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import socket
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 AUTH_MODE = "RAY_AUTH_MODE"
@@ -45,16 +45,19 @@ def prepare_environment(directory: Path, environ: MutableMapping[str, str]) -> d
     return ours
 
 
-def find_running(environ: MutableMapping[str, str]) -> str | None:
-    """The GCS address of the Ray that runs here, found as Ray finds it: RAY_ADDRESS, else its processes.
+def find_running(environ: Mapping[str, str]) -> str | None:
+    """The GCS address of the Ray that runs here, found as Ray finds it.
+
+    That is RAY_ADDRESS, else the cluster that the last ``ray start`` wrote down, else the only one that has processes
+    here. (Of several, ``ray.init("auto")`` would take any.)
 
     Returns:
-        ``HOST:PORT``, or None if no Ray runs here.
+        ``HOST:PORT``, or None if no Ray runs here, or RAY_ADDRESS asks for a new one.
 
     Raises:
-        ConnectionError: RAY_ADDRESS names a cluster in a form that a driver cannot use.
+        ConnectionError: it cannot be told which one is meant; the message says what to do.
     """
-    from ray._private.services import canonicalize_bootstrap_address  # the one that ray.init(address="auto") asks
+    from ray._private.services import canonicalize_bootstrap_address, find_gcs_addresses
 
     named = environ.get("RAY_ADDRESS", "")
     if "://" in named:
@@ -62,12 +65,19 @@ def find_running(environ: MutableMapping[str, str]) -> str | None:
             f"RAY_ADDRESS is {named!r}: a bridge is a Ray driver and needs the cluster's GCS address, HOST:PORT "
             "(usually port 6379). Set RAY_ADDRESS to that, or unset it, or use `raymq start --address HOST:PORT`."
         )
-    try:
-        address: str | None = canonicalize_bootstrap_address("auto")
-    except ConnectionError:
+    if named == "local":
         return None
+    address: str | None = canonicalize_bootstrap_address(None)
     # A Ray that was killed leaves its address behind in /tmp/ray/ray_current_cluster.
-    return address if address and (named or _accepts(address)) else None
+    if address and (named or _accepts(address)):
+        return address
+    running = sorted(find_gcs_addresses())
+    if len(running) > 1:
+        raise ConnectionError(
+            f"several Ray clusters run here: {', '.join(running)}. Say which one: `raymq start --address {running[0]}`, "
+            "or `--address local` to start one more."
+        )
+    return running[0] if running else None
 
 
 def _accepts(address: str) -> bool:
