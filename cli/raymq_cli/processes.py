@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import FrameType
@@ -172,6 +173,7 @@ class Runner:
         self._announce = announce
         self._watch = watch
         self._children: dict[int, ChildProcess] = {}
+        self._events: deque[Event] = deque()
         self._selector = selectors.DefaultSelector()
         if stop_at_end_of is not None:
             self._selector.register(stop_at_end_of, selectors.EVENT_READ, partial(self._input_came, stop_at_end_of))
@@ -182,10 +184,11 @@ class Runner:
         """Block until the core finishes; SIGINT, SIGTERM and SIGHUP ask it to."""
         with self._selector, self._signals():
             try:
-                self._carry_out(self._core.poll(time.monotonic()))
+                self._advance()
                 while self._finish is None:
                     self._wait()
-                    self._feed()
+                    self._look()
+                    self._advance()
             finally:  # none is left, unless there is a bug in here
                 for child in self._children.values():
                     child.popen.kill()
@@ -209,22 +212,24 @@ class Runner:
             self._selector.unregister(stdin)
             self._stop_requests += 1
 
-    def _feed(self) -> None:
-        """Hand the core all that happened."""
-        self._carry_out(self._core.poll(time.monotonic()))
+    def _look(self) -> None:
+        """Take note of all that happened."""
         while self._stop_requests:
             self._stop_requests -= 1
-            self._tell(StopRequested())
+            self._events.append(StopRequested())
         for child in list(self._children.values()):
             ended = child.is_gone(time.monotonic())  # before its pipes are read for the last time
-            for event in child.events():
-                self._tell(event)
+            self._events += child.events()
             if ended:
                 self._forget(child)
-                self._tell(Exited(child.number, child.popen.returncode, child.last_line))
+                self._events.append(Exited(child.number, child.popen.returncode, child.last_line))
 
-    def _tell(self, event: Event) -> None:
-        self._carry_out(self._core.handle(self._watch(event), time.monotonic()))
+    def _advance(self) -> None:
+        """Hand the core what happened, each event after the actions that the one before it led to."""
+        self._carry_out(self._core.poll(time.monotonic()))
+        while self._events:
+            event = self._watch(self._events.popleft())
+            self._carry_out(self._core.handle(event, time.monotonic()))
 
     def _carry_out(self, actions: list[Action]) -> None:
         for action in actions:
@@ -232,14 +237,19 @@ class Runner:
 
     def _spawn(self, action: Spawn) -> None:
         arguments, env = self._launch(action)
-        child = ChildProcess(action.child, arguments, env)
+        try:
+            child = ChildProcess(action.child, arguments, env)
+        except OSError as error:  # the machine has no process or no file left to give
+            self._events.append(Exited(action.child, 1, f"it could not be started: {error}"))
+            return
         self._children[action.child] = child
         for lines in (child.stdout, child.stderr):
             self._selector.register(lines.pipe, selectors.EVENT_READ, partial(self._leave_ended, lines))
-        self._tell(Spawned(action.child, child.popen.pid))
+        self._events.append(Spawned(action.child, child.popen.pid))
 
     def _send(self, action: Send) -> None:
-        self._children[action.child].popen.send_signal(action.signal)
+        if action.child in self._children:  # or it ended already, and the core is about to hear of it
+            self._children[action.child].popen.send_signal(action.signal)
 
     def _end(self, action: Finish) -> None:
         self._finish = action

@@ -91,7 +91,9 @@ class Child:
 def how_it_ended(event: Exited) -> str:
     """For people: what ended a process that did not say it itself."""
     if event.code < 0:
-        return f"{signal.Signals(-event.code).name} ended it"
+        number = -event.code
+        name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+        return f"{name} ended it"
     return f"it ended with code {event.code}" + (f": {event.last_line}" if event.last_line else "")
 
 

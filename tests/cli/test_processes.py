@@ -158,6 +158,14 @@ def test_a_child_that_dies_at_once_ends_the_start() -> None:
     assert finish.message == "it ended with code 1: nothing works"
 
 
+def test_a_machine_that_has_no_process_to_give_ends_the_start() -> None:
+    run = Run("", stop=lambda: None)
+    run.launch = lambda spawn: (["/nonexistent/python"], {})  # type: ignore[method-assign]
+    finish = run.run()
+    assert finish.code == 1
+    assert "it could not be started: [Errno 2]" in finish.message
+
+
 def test_children_see_the_end_of_their_stdin_if_the_supervisor_breaks() -> None:
     class Broken(Supervisor):
         def handle(self, event: Event, now: float) -> list[object]:  # type: ignore[override]

@@ -25,7 +25,7 @@ from raymq_cli.events import (
     Spawned,
     StopRequested,
 )
-from raymq_cli.supervisor import STABLE_AFTER, START_LIMIT, STARTS_AT_ONCE, STOP_LIMIT, Plan, Supervisor
+from raymq_cli.supervisor import STABLE_AFTER, START_LIMIT, STARTS_AT_ONCE, STOP_LIMIT, Plan, Supervisor, how_it_ended
 
 BROKER = "127.0.0.1:10001"
 GCS = "10.0.0.1:6379"
@@ -203,6 +203,19 @@ class TestFailingStart:
         assert Send(bridge, signal.SIGKILL) in world.actions
         world.tell(Exited(bridge, -9))
         assert "bridge_died" in world.notes()
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (-9, "SIGKILL ended it"),
+        (-40, "signal 40 ended it"),
+        (3, "it ended with code 3: oh"),
+        (0, "it ended with code 0: oh"),
+    ],
+)
+def test_how_a_process_ended(code: int, words: str) -> None:
+    assert how_it_ended(Exited(1, code, "oh")) == words
 
 
 class TestPool:
