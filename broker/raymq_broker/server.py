@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket as sockets
 import time
 from collections.abc import Callable
@@ -138,9 +140,13 @@ class Server:
         getattr(self._log, action.level)(action.event, **action.fields)
 
     def close(self) -> None:
-        """Close the sockets; an ipc endpoint's file goes with them."""
+        """Close the sockets, and remove the files of ipc endpoints, which libzmq leaves behind."""
         for router in self._sockets.values():
+            endpoint = str(router.last_endpoint, "utf-8").rstrip("\0")
             router.close()
+            if endpoint.startswith("ipc://") and not endpoint.startswith("ipc://@"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(endpoint.removeprefix("ipc://"))
         self._context.term()
         self._wake_reader.close()
         self._wake_writer.close()

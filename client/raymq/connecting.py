@@ -114,9 +114,12 @@ def _await_welcome(where: Address, handshake: queue.SimpleQueue[Event], deadline
             if isinstance(event, Ended):
                 raise errors.Refused(f"{where} ended the session at once ({event.code}): {event.message}")
             if isinstance(event, RefusedHello):
-                waiting_for = REFUSALS.get(event.code, errors.Refused)(event.message)
+                refusal = REFUSALS.get(event.code, errors.Refused)(event.message)
                 if not event.retry:
-                    raise waiting_for
+                    raise refusal
+                # A bridge that finds no cluster ends; that the next one is still to come says less than why.
+                if not (isinstance(waiting_for, errors.NoCluster) and isinstance(refusal, errors.NoBridge)):
+                    waiting_for = refusal
         if not said and time.monotonic() - started > SAY_AFTER:
             said = True
             log.warning("connect() is waiting: %s (it gives up after %g s)", waiting_for, timeout)

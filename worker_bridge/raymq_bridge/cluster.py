@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import io
 import os
+import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,6 +32,9 @@ INTERNALS = (
     "ray._private.worker.print_worker_logs",
 )
 
+REACH_TIME = 5.0
+"""Seconds that the cluster's GCS gets to accept a connection."""
+
 VERSION: str = ray.__version__
 
 
@@ -52,6 +56,7 @@ def connect(address: str, job: dict[str, Any], redis: dict[str, str]) -> dict[st
     Raises:
         NoCluster: nothing answers at the address, or it refuses us.
     """
+    _check_reachable(address)
     options = {f"_redis_{key}": value for key, value in redis.items() if value}
     try:
         context = ray.init(
@@ -74,6 +79,21 @@ def connect(address: str, job: dict[str, Any], redis: dict[str, str]) -> dict[st
         "dashboard_url": context.dashboard_url or "",
         "address": context.address_info["address"],
     }
+
+
+def _check_reachable(address: str) -> None:
+    """Knock at the GCS. Ray itself would try for most of a minute, and then end the process.
+
+    Raises:
+        NoCluster: nothing listens there.
+    """
+    host, separator, port = address.rpartition(":")
+    if not separator or not port.isdecimal():
+        return  # "auto", and whatever else Ray finds out by itself
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_TIME).close()
+    except OSError as error:
+        raise NoCluster(f"no Ray cluster answers at {address} ({error}): is it running, and is that its GCS?") from None
 
 
 def _causes(error: BaseException | None) -> str:
