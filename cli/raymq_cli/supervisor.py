@@ -202,7 +202,8 @@ class Supervisor:
             self._finish = Finish(1, child.role, reason)
             return
         if child.role is Role.CLUSTER:
-            self._stop_those(self._useless_bridges(), now)
+            # Those with a session too: nothing of it is left, and Ray takes a minute to notice.
+            self._stop_those(self._those(Role.BRIDGE), now)
         retry_in = backoff.failed(now)
         event_name = f"{child.role.value}_died"
         self._note("error", event_name, pid=child.pid, reason=reason, retry_in=retry_in)
@@ -280,10 +281,6 @@ class Supervisor:
     def _those(self, role: Role | None = None, *, stopping: bool = False) -> list[Child]:
         """Children of a role (or all) that run; those that were told to stop only if asked for."""
         return [c for c in self.children.values() if role in (None, c.role) and (stopping or not c.stopping)]
-
-    def _useless_bridges(self) -> list[Child]:
-        """Bridges without a session whose cluster is gone; one with a session tells its client first, then ends."""
-        return [child for child in self._those(Role.BRIDGE) if child.pid not in self._busy]
 
     def _stop_those(self, children: Iterable[Child], now: float) -> None:
         for child in children:

@@ -118,7 +118,11 @@ def test_a_second_one_finds_the_cluster_of_the_first_and_leaves_it(started: Star
 def test_a_killed_cluster_is_replaced_and_bridges_move_to_it(started: Started) -> None:
     cluster, held = started.status()["cluster"], started.child("raymq_bridge.local_cluster")
     assert held is not None
-    held.kill()
+    with raymq.connect(started.address, timeout=PATIENCE) as session:
+        never = session.remote(lambda: time.sleep(999)).remote()
+        held.kill()
+        with pytest.raises(raymq.SessionLost):
+            session.get(never, timeout=30)
     until(lambda: started.status()["cluster"] != cluster, "there is another cluster")
     until(lambda: idle(started), "a bridge is idle")
     assert works(started.address)
