@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from raymq import connection
 from raymq.protocol import codec, control, limits, messages, route, version
 from raymq.protocol.messages import Payload, Pickled, Put

@@ -8,9 +8,9 @@ from dataclasses import asdict
 
 import click
 import zmq
-
 from raymq import daemon
 from raymq.protocol import limits
+
 from raymq_broker.actions import Pool
 from raymq_broker.core import Settings
 from raymq_broker.server import Server
@@ -79,7 +79,7 @@ def main(
     except zmq.ZMQError as error:
         message = f"cannot listen on {endpoint(host, port)} and {bridges}: {error}"
         daemon.tell("failed", message=message)
-        log.error("broker_failed", error=message)
+        log.error("broker_failed", error=message)  # noqa: TRY400 - the message says it all
         sys.exit(1)
     daemon.stop_on_signals(server.stop)
     if supervised:

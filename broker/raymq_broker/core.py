@@ -24,6 +24,7 @@ from raymq.protocol.control import TOKEN_SIZE, decode_control, encode_control
 from raymq.protocol.limits import OBJECT_MAX, SESSIONS_MAX, Timing
 from raymq.protocol.route import SWITCHED, Kind, Lane, Route, decode_route, encode_route
 from raymq.protocol.version import PROTOCOL_NEWEST, PROTOCOL_OLDEST, __version__
+
 from raymq_broker.actions import Action, Came, Event, Log, Pool, Send, Side, Unreachable
 from raymq_broker.entities import Bridge, BridgeState, Session, SessionState
 
@@ -38,7 +39,7 @@ COMPLAINT_INTERVAL = 1.0
 class Settings:
     """What the broker is told at its start."""
 
-    timing: Timing = Timing()
+    timing: Timing = Timing()  # noqa: RUF009 - it is frozen
     sessions_max: int = SESSIONS_MAX
     object_max: int = OBJECT_MAX
 
@@ -221,7 +222,10 @@ class Broker:
         self._bind(session, route.lane, event.peer)
         if session.state is SessionState.WAITING:
             self._refuse_for_now(event, route)
-        elif session.state is not SessionState.OPENING:
+        elif session.state is SessionState.OPENING:
+            text = "the bridge of this session is still connecting to the Ray cluster"
+            self._refuse(event, route, "no-cluster", text, retry=True)
+        else:
             self._attached(session, now)
             self._welcome(session)
 
@@ -346,8 +350,10 @@ class Broker:
             bridge.state = BridgeState.BUSY
         session = self.sessions.get(entry["session"])
         if session is None and entry["session"] not in self._ended:
-            known = (entry[key] for key in ("session", "digest", "protocol", "client", "job"))
-            session = self.sessions[entry["session"]] = Session(*known, since=now, last_seen=now)
+            session = Session(
+                entry["session"], entry["digest"], entry["protocol"], entry["client"], entry["job"], now, now
+            )
+            self.sessions[session.id] = session
         if session is None or session.digest != entry["digest"] or session.bridge not in (None, bridge.id):
             self._close(bridge)
         elif session.bridge is None:
@@ -438,6 +444,10 @@ class Broker:
         if session.state is SessionState.WAITING:
             self._log("info", "session_gave_up", session)
             self._forget(session)
+            return
+        if session.state is SessionState.OPENING:
+            text = f"the bridge of this session did not open it in {now - session.changed:.0f} s"
+            self._drop_unopened(session, "no-bridge", text, retry=True)
             return
         self.counters["expired"] += 1
         silent = now - session.last_seen

@@ -10,17 +10,17 @@ from typing import Any
 class SessionState(Enum):
     """Where a session stands. The one table of its transitions::
 
-        (new)     --client: HELLO-->           WAITING
-        (unknown) --bridge: REGISTER-->        OPENING, and on if the bridge has opened it (the broker is new)
-        WAITING   --a bridge is idle-->        OPENING
-        WAITING   --client gone-->             (ended)
-        OPENING   --bridge: OPENED-->          ATTACHED, or DETACHED if the client has gone meanwhile
-        OPENING   --bridge: OPEN_FAILED-->     (ended)
-        OPENING   --lease and grace over-->    (ended)
-        ATTACHED  --connection gone-->         DETACHED
-        DETACHED  --client: ATTACH, HELLO-->   ATTACHED
-        DETACHED  --grace over-->              (ended)
-        any       --BYE, CLOSED, bridge lost-> (ended)
+    (new)     --client: HELLO-->           WAITING
+    (unknown) --bridge: REGISTER-->        OPENING, and on if the bridge has opened it (the broker is new)
+    WAITING   --a bridge is idle-->        OPENING
+    WAITING   --client gone-->             (ended)
+    OPENING   --bridge: OPENED-->          ATTACHED, or DETACHED if the client has gone meanwhile
+    OPENING   --bridge: OPEN_FAILED-->     (ended)
+    OPENING   --lease and grace over-->    (ended)
+    ATTACHED  --connection gone-->         DETACHED
+    DETACHED  --client: ATTACH, HELLO-->   ATTACHED
+    DETACHED  --grace over-->              (ended)
+    any       --BYE, CLOSED, bridge lost-> (ended)
     """
 
     WAITING = "waiting"
@@ -32,12 +32,12 @@ class SessionState(Enum):
 class BridgeState(Enum):
     """Where a bridge stands. A bridge serves one session and ends with it. The one table of its transitions::
 
-        (new) --REGISTER-->                        IDLE, or BUSY if it serves a session
-        IDLE  --a session is placed-->             BUSY
-        IDLE  --connection gone-->                 (forgotten)
-        BUSY  --connection gone-->                 GONE
-        GONE  --REGISTER, both lanes are there-->  BUSY
-        GONE  --two heartbeats over-->             (forgotten, and its session ended)
+    (new) --REGISTER-->                        IDLE, or BUSY if it serves a session
+    IDLE  --a session is placed-->             BUSY
+    IDLE  --connection gone-->                 (forgotten)
+    BUSY  --connection gone-->                 GONE
+    GONE  --REGISTER, both lanes are there-->  BUSY
+    GONE  --two heartbeats over-->             (forgotten, and its session ended)
     """
 
     IDLE = "idle"

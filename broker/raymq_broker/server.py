@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket as sockets
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import structlog
 import zmq
-
 from raymq.protocol.limits import MESSAGE_MAX
+
 from raymq_broker.actions import Action, Came, Log, Pool, Send, Side, Unreachable
 from raymq_broker.core import Broker, Settings
 
@@ -81,8 +81,7 @@ class Server:
     @property
     def address(self) -> str:
         """Where clients connect: ``HOST:PORT``, with the port that was really bound."""
-        endpoint: bytes = self._sockets[Side.CLIENTS].last_endpoint
-        return endpoint.decode().removeprefix("tcp://").rstrip("\0")
+        return _endpoint(self._sockets[Side.CLIENTS]).removeprefix("tcp://")
 
     def stop(self) -> None:
         """Make ``run`` return; callable from a signal handler and from any thread."""
@@ -100,7 +99,7 @@ class Server:
         poller.register(self._wake_reader, zmq.POLLIN)
         while not self._stopping:
             wait = self.core.next_deadline() - time.monotonic()
-            ready: dict[Any, int] = dict(poller.poll(max(0.0, wait) * 1000 + 1))
+            ready: dict[Any, int] = dict(poller.poll(int(max(0.0, wait) * 1000) + 1))
             for side, router in self._sockets.items():
                 if router in ready:
                     self._drain(side, router)
@@ -142,11 +141,16 @@ class Server:
     def close(self) -> None:
         """Close the sockets, and remove the files of ipc endpoints, which libzmq leaves behind."""
         for router in self._sockets.values():
-            endpoint = str(router.last_endpoint, "utf-8").rstrip("\0")
+            endpoint = _endpoint(router)
             router.close()
             if endpoint.startswith("ipc://") and not endpoint.startswith("ipc://@"):
                 with contextlib.suppress(FileNotFoundError):
-                    os.unlink(endpoint.removeprefix("ipc://"))
+                    Path(endpoint.removeprefix("ipc://")).unlink()
         self._context.term()
         self._wake_reader.close()
         self._wake_writer.close()
+
+
+def _endpoint(router: zmq.Socket[bytes]) -> str:
+    """What the socket is really bound to."""
+    return bytes(router.getsockopt(zmq.LAST_ENDPOINT)).decode().rstrip("\0")

@@ -143,12 +143,18 @@ def remove_dead(base: Path) -> None:
 
 def _make_private(base: Path) -> None:
     base.mkdir(mode=0o700, parents=True, exist_ok=True)
-    status = base.stat()
-    if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077:
+    if not _is_private(base):
         raise DirectoryError(
             f"{base} is open to others than you. `chmod 700 {base}` if it is yours, "
             "or else set RAYMQ_RUNTIME_DIR to a directory that is."
         )
+
+
+def _is_private(base: Path) -> bool:
+    """Whether it is a directory (no link to one) that only we can change: in /tmp, others can be there first."""
+    status = base.lstat()
+    mine = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+    return mine and not stat.S_IMODE(status.st_mode) & 0o077
 
 
 def _open_lock(path: Path) -> IO[bytes]:
@@ -169,7 +175,9 @@ def _locked(base: Path) -> Iterator[None]:
 
 
 def _directories(base: Path) -> list[Path]:
-    return [path for path in base.iterdir() if path.name.isdigit()] if base.is_dir() else []
+    if not base.is_dir() or not _is_private(base):
+        return []  # what others wrote there is not believed
+    return [path for path in base.iterdir() if path.name.isdigit()]
 
 
 def _is_dead(path: Path) -> bool:

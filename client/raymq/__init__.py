@@ -1,11 +1,16 @@
 """raymq: use a remote Ray cluster from a thin Python client, over ZeroMQ.
 
+Example::
+
     import raymq as ray
+
     ray.connect("head:10001")
+
 
     @ray.remote
     def f(x):
         return x * x
+
 
     print(ray.get(f.remote(7)))
 """

@@ -13,7 +13,9 @@ from raymq.protocol.limits import PORT
 ENVIRONMENT = "RAYMQ_ADDRESS"
 """The environment variable that holds the address where none is given."""
 
-_ADDRESS = re.compile(r"(?:raymq://)?(?:\[(?P<ipv6>[0-9a-fA-F:.%\w]+)\]|(?P<host>[^\[\]/:?#@\s]+))(?::(?P<port>[0-9]{1,5}))?/?")
+_ADDRESS = re.compile(
+    r"(?:raymq://)?(?:\[(?P<ipv6>[0-9a-fA-F:.%\w]+)\]|(?P<host>[^\[\]/:?#@\s]+))(?::(?P<port>[0-9]{1,5}))?/?"
+)
 
 
 class Address(NamedTuple):
@@ -64,4 +66,5 @@ def resolve(address: Address) -> tuple[str, bool]:
         ) from None
     family, *_, where = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     ipv6 = family == socket.AF_INET6
-    return (f"tcp://[{where[0]}]:{where[1]}" if ipv6 else f"tcp://{where[0]}:{where[1]}"), ipv6
+    host = str(where[0])
+    return (f"tcp://[{host}]:{address.port}" if ipv6 else f"tcp://{host}:{address.port}"), ipv6

@@ -11,6 +11,7 @@ import secrets
 import socket
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from raymq import errors
@@ -18,7 +19,7 @@ from raymq.address import Address, parse, resolve
 from raymq.connection import Connection, Ended, Event, RefusedHello, Welcomed
 from raymq.diagnosis import Found, diagnose
 from raymq.protocol import versions
-from raymq.protocol.version import PROTOCOL_NEWEST, PROTOCOL_OLDEST
+from raymq.protocol.version import PROTOCOL_NEWEST, PROTOCOL_OLDEST, __version__
 from raymq.session import Session, SessionInfo
 from raymq.wire import Wire
 
@@ -57,12 +58,12 @@ def open_session(
         "user": _user(),
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "program": name or os.path.basename(sys.argv[0] if sys.argv else "") or "python",
+        "program": name or Path(sys.argv[0] if sys.argv else "").name or "python",
     }
     hello = {
         "protocol": [PROTOCOL_OLDEST, PROTOCOL_NEWEST],
         "python": platform.python_version(),
-        "raymq": versions.__version__,
+        "raymq": __version__,
         "client": client,
         "job": {key: value for key, value in job.items() if value is not None},
     }
@@ -106,7 +107,7 @@ def _await_welcome(where: Address, handshake: queue.SimpleQueue[Event], deadline
             event = handshake.get(timeout=min(patience, deadline - now))
         except queue.Empty:
             if not isinstance(waiting_for, tuple(REFUSALS.values())):
-                waiting_for = _look(where, waiting_for)
+                waiting_for = _look(where)
             patience = LOOK_AGAIN
         else:
             if isinstance(event, Welcomed):
@@ -126,7 +127,7 @@ def _await_welcome(where: Address, handshake: queue.SimpleQueue[Event], deadline
     raise type(waiting_for)(f"{waiting_for} (waited {timeout:g} s)")
 
 
-def _look(where: Address, before: errors.ConnectError) -> errors.ConnectError:
+def _look(where: Address) -> errors.ConnectError:
     """Look at what listens there.
 
     Raises:

@@ -56,6 +56,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._replace = replace
 
     def reducer_override(self, value: Any) -> Any:
+        """Called for everything but ints, strings, containers and their like."""
         fields = self._replace(value)
         if fields is not None:
             return resolve, fields

@@ -56,7 +56,7 @@ from raymq.protocol.messages import (
     Watch,
 )
 from raymq.refs import Hold, ObjectRef
-from raymq.waiting import Outcome, Pending, Waiter, payload_of
+from raymq.waiting import Pending, Waiter, payload_of
 from raymq.wire import Wire
 
 GOODBYE_TIME = 5.0
@@ -137,7 +137,7 @@ class Session:
         """Whether calls can be made."""
         return self._wire is not None and self._ended is None
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> Session:  # noqa: PYI034 - it has no subclasses
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -182,7 +182,9 @@ class Session:
             SessionLost: the session has ended.
         """
         if isinstance(value, ObjectRef):
-            raise TypeError("put() of an ObjectRef: it stands for a stored value already; put it into a list if you must")
+            raise TypeError(
+                "put() of an ObjectRef: it stands for a stored value already; put it into a list if you must"
+            )
         payload = self._dump(value, lambda: f"the value of type {_type_name(value)}")
         reference: ObjectRef[Any] = ObjectRef(self, self._new_hold())
         self._post(Put(reference._hold.number, payload), payload)
@@ -266,7 +268,9 @@ class Session:
         if not numbers:
             return [], []
         if not 0 < num_returns <= len(numbers):
-            raise ValueError(f"num_returns is between 1 and the number of references, {len(numbers)}, not {num_returns}")
+            raise ValueError(
+                f"num_returns is between 1 and the number of references, {len(numbers)}, not {num_returns}"
+            )
         limit = _limit(timeout)
         deadline = None if limit is None else time.monotonic() + limit
         self._watch(numbers, fetch_local=fetch_local)
@@ -283,7 +287,9 @@ class Session:
             ValueError: this is no actor.
         """
         if not isinstance(actor, ActorHandle):
-            raise ValueError(f"kill() takes an actor's handle, not {_type_name(actor)}; tasks are cancelled by cancel()")
+            raise ValueError(  # noqa: TRY004 - as Ray does
+                f"kill() takes an actor's handle, not {_type_name(actor)}; tasks are cancelled by cancel()"
+            )
         self.request("kill", actor, no_restart=no_restart)
 
     def cancel(self, ref: ObjectRef[Any], *, force: bool = False, recursive: bool = True) -> None:
@@ -441,7 +447,9 @@ class Session:
         """Values of futures are unpickled in a thread of their own: user code must not hold up the I/O thread."""
         if self._completions is None:
             self._completions = queue.SimpleQueue()
-            threading.Thread(target=_run_completions, args=(self._completions,), name="raymq-futures", daemon=True).start()
+            threading.Thread(
+                target=_run_completions, args=(self._completions,), name="raymq-futures", daemon=True
+            ).start()
         self._completions.put(complete)
 
     # --- asking and waiting
@@ -508,8 +516,7 @@ class Session:
             raise NotUnpicklable(f"the value cannot be rebuilt here: {type(error).__name__}: {error}") from error
 
     def _watch(self, numbers: list[int], *, fetch_local: bool) -> None:
-        """Make sure that the bridge tells of each reference when it is ready; returns when it has told of those
-        that are."""
+        """Have the bridge tell when references become ready; returns when it has told of those that are."""
         self._check_open()
         with self._lock:
             unknown = [n for n in numbers if n not in self._ready and n not in self._watched]
@@ -590,7 +597,9 @@ class Session:
         except Exception as error:
             raise NotPicklable(f"{what()} cannot be pickled: {type(error).__name__}: {error}") from error
         if len(refs) > REFS_MAX:
-            raise PayloadTooLarge(f"{what()} mentions {len(refs):,} references; at most {REFS_MAX:,} can travel at once")
+            raise PayloadTooLarge(
+                f"{what()} mentions {len(refs):,} references; at most {REFS_MAX:,} can travel at once"
+            )
         if payload.nbytes > self._object_max:
             raise PayloadTooLarge(
                 f"{what()} has {payload.nbytes:,} bytes pickled; this broker takes objects up to "
@@ -717,8 +726,8 @@ class Session:
         with self._lock:
             if self._ended is None:
                 self._ended = SessionLost(
-                    f"the session has ended ({event.code}): {event.message}. Its objects and actors are gone, except for "
-                    "detached actors; connect() again for a new session."
+                    f"the session has ended ({event.code}): {event.message}. Its objects and actors are gone, except "
+                    "for detached actors; connect() again for a new session."
                 )
             error = self._ended
         self._fail_all(error)

@@ -150,7 +150,7 @@ class Wire:
                 self._room.notify_all()
 
     def _open(self, context: zmq.Context[Any]) -> zmq.Socket[bytes]:
-        dealer = context.socket(zmq.DEALER)
+        dealer: zmq.Socket[bytes] = context.socket(zmq.DEALER)
         dealer.ipv6 = self._ipv6
         dealer.maxmsgsize = MESSAGE_MAX
         dealer.sndhwm = dealer.rcvhwm = 1000
@@ -177,7 +177,7 @@ class Wire:
             if self._connection.state is State.ENDED:
                 return
             wait = self._connection.next_deadline() - time.monotonic()
-            ready: dict[Any, int] = dict(poller.poll(max(0.0, wait) * 1000 + (wait > 0)))
+            ready: dict[Any, int] = dict(poller.poll(int(max(0.0, wait) * 1000) + (wait > 0)))
             if self._wake_reader.fileno() in ready:
                 self._wake_reader.recv(64)
             self._awake.clear()

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 import raymq
 
 CI_PATIENCE = 60.0

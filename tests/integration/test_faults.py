@@ -12,8 +12,8 @@ from typing import Any
 
 import psutil
 import pytest
-
 import raymq as ray
+
 from tests.integration.conftest import Head, wait_until
 from tests.integration.proxy import Proxy
 
@@ -87,7 +87,9 @@ def released(view: Any, job: str) -> bool:
 
 def workers_of(job: str) -> list[int]:
     """Processes that run the job's endless task."""
-    return [p.pid for p in psutil.process_iter(["cmdline"]) if (p.info["cmdline"] or [""])[0].startswith("ray::endless")]
+    return [
+        p.pid for p in psutil.process_iter(["cmdline"]) if (p.info["cmdline"] or [""])[0].startswith("ray::endless")
+    ]
 
 
 def state_of(head: Head, pid: int) -> str | None:

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import grpc
 import pytest
-
 import raymq
 from raymq import connecting, errors
+
 from tests.integration.conftest import Head, wait_until
 
 pytestmark = pytest.mark.cluster
@@ -84,7 +84,10 @@ def test_nothing_listens(caplog: pytest.LogCaptureFixture) -> None:
     """Waited for until the time is over, with one line in the log that says what for."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    with caplog.at_level(logging.WARNING, "raymq"), pytest.raises(raymq.NothingListens, match="is `raymq start` running"):
+    with (
+        caplog.at_level(logging.WARNING, "raymq"),
+        pytest.raises(raymq.NothingListens, match="is `raymq start` running"),
+    ):
         raymq.connect(f"127.0.0.1:{port}", timeout=3)
     assert [record.getMessage() for record in caplog.records if "waiting" in record.getMessage()] == [
         record.getMessage() for record in caplog.records
@@ -205,7 +208,9 @@ def other_python() -> str | None:
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     found += [str(path) for path in sorted(pyenv.glob("3.1[0-4].*/bin/python")) if f"/3.{here[1]}." not in str(path)]
     for path in filter(None, found):
-        works = subprocess.run([path, "-c", "import sys, venv; print(sys.version_info[:2])"], capture_output=True, text=True)
+        works = subprocess.run(
+            [path, "-c", "import sys, venv; print(sys.version_info[:2])"], capture_output=True, text=True
+        )
         if works.returncode == 0 and works.stdout.strip() != str(tuple(here)):
             return path
     return None

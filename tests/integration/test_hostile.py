@@ -11,12 +11,12 @@ from typing import Any
 import msgpack
 import numpy as np
 import pytest
-import zmq
-
 import raymq as ray
+import zmq
 from raymq.protocol.codec import data_header, pack
 from raymq.protocol.control import encode_control
 from raymq.protocol.route import Kind, Lane, encode_route
+
 from tests.integration.conftest import Head, wait_until
 
 pytestmark = pytest.mark.cluster
@@ -77,7 +77,9 @@ def test_malformed_hello_is_answered(cluster: Head, dealer: zmq.Socket[bytes]) -
     assert "protocol" in refusal["message"]
 
 
-def test_a_huge_frame_ends_only_its_own_connection(cluster: Head, session: ray.Session, dealer: zmq.Socket[bytes]) -> None:
+def test_a_huge_frame_ends_only_its_own_connection(
+    cluster: Head, session: ray.Session, dealer: zmq.Socket[bytes]
+) -> None:
     dealer.connect(f"tcp://{cluster.address}")
     dealer.send_multipart([encode_route(Kind.HELLO, secrets.token_bytes(16)), bytes(17 << 20)])
     assert ray.get(ray.put(1)) == 1
@@ -121,7 +123,9 @@ def test_the_session_of_another(cluster: Head, session: ray.Session, dealer: zmq
     ],
     ids=["no msgpack", "no such message", "wrong fields", "beyond the credit", "acknowledges the future"],
 )
-def test_a_client_that_breaks_the_stream_loses_its_session(brisk: Head, frame: bytes, dealer: zmq.Socket[bytes]) -> None:
+def test_a_client_that_breaks_the_stream_loses_its_session(
+    brisk: Head, frame: bytes, dealer: zmq.Socket[bytes]
+) -> None:
     """Only its own; it is told why; its bridge ends."""
     dealer.connect(f"tcp://{brisk.address}")
     session = secrets.token_bytes(16)

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 import raymq as ray
+
 from tests.integration.conftest import Head, wait_until
 
 pytestmark = pytest.mark.cluster
@@ -220,9 +220,7 @@ def test_objects_are_released_with_their_last_reference(own_session: ray.Session
     assert not own_session.get(kept).any()
 
 
-def test_values_that_nobody_took_release_what_they_brought(
-    own_session: ray.Session, cluster: Head, view: Any
-) -> None:
+def test_values_that_nobody_took_release_what_they_brought(own_session: ray.Session, cluster: Head, view: Any) -> None:
     pid = cluster.bridge_pid(own_session)
 
     @own_session.remote

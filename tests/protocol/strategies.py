@@ -6,7 +6,6 @@ from typing import Any
 
 import msgpack
 from hypothesis import strategies as st
-
 from raymq.protocol.messages import FIELDS, MESSAGES, Coming, Message, Payload, Pickled
 
 counts = st.integers(0, (1 << 63) - 1)

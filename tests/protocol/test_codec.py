@@ -9,7 +9,6 @@ import msgpack
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-
 from raymq.errors import LocalProtocolError, RemoteProtocolError
 from raymq.protocol.codec import (
     Encoded,
@@ -23,7 +22,21 @@ from raymq.protocol.codec import (
     pack,
     unpack,
 )
-from raymq.protocol.messages import Begin, Buffer, Chunk, Coming, Failure, Fetch, Goodbye, Message, Pickled, Put, Value
+from raymq.protocol.messages import (
+    CODES,
+    Begin,
+    Buffer,
+    Chunk,
+    Coming,
+    Failure,
+    Fetch,
+    Goodbye,
+    Message,
+    Pickled,
+    Put,
+    Value,
+)
+
 from tests.protocol.strategies import counts, messages, some_bytes, strange
 
 SEQ, ACK, GRANT = 3, 2, 66
@@ -91,7 +104,7 @@ def test_buffers_are_passed_on_without_a_copy() -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 15, 16, 512, 65535])
 def test_a_batch_of_any_length(length: int) -> None:
-    assert unpack(join([encode(Goodbye())] * length)) == [[Goodbye.CODE]] * length
+    assert unpack(join([encode(Goodbye())] * length)) == [[CODES[Goodbye]]] * length
 
 
 @pytest.mark.parametrize(
@@ -211,7 +224,7 @@ def test_any_batch_decodes_or_is_refused(batch: list[Any], buffers: list[bytes])
 
 def test_a_chunk_needs_its_frame() -> None:
     with pytest.raises(RemoteProtocolError, match="without its frame"):
-        decode_batch([[Chunk.CODE, 1]], [])
+        decode_batch([[CODES[Chunk], 1]], [])
 
 
 def test_each_message_gets_the_frames_that_are_its_own() -> None:
@@ -226,4 +239,4 @@ def test_each_message_gets_the_frames_that_are_its_own() -> None:
 
 def test_a_payload_that_comes_later_has_no_bytes_of_its_own() -> None:
     with pytest.raises(RemoteProtocolError, match="frames follow"):
-        decode_batch([[Put.CODE, 1, [b"", [1], [], 7]]], [b"x"])
+        decode_batch([[CODES[Put], 1, [b"", [1], [], 7]]], [b"x"])

@@ -9,10 +9,10 @@ import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from raymq.errors import RemoteProtocolError
 from raymq.protocol.codec import encode, unpack
 from raymq.protocol.messages import (
+    CODES,
     FIELDS,
     FROM_BRIDGE,
     FROM_CLIENT,
@@ -23,6 +23,7 @@ from raymq.protocol.messages import (
     Pickled,
     check_message,
 )
+
 from tests.protocol.strategies import message_of, plain, strange
 
 WRONG: dict[Any, list[Any]] = {
@@ -61,7 +62,7 @@ def right(code: int) -> list[Any]:
 def test_the_table_is_whole() -> None:
     assert set(MESSAGES.values()) == {*FROM_CLIENT, *FROM_BRIDGE, *ON_BULK}
     assert len(MESSAGES) == len(FROM_CLIENT) + len(FROM_BRIDGE) + len(ON_BULK)
-    assert all(MESSAGES[code].CODE == code for code in MESSAGES)
+    assert all(CODES[MESSAGES[code]] == code for code in MESSAGES)
     assert all(tuple(name for name, _ in FIELDS[code]) == MESSAGES[code]._fields for code in MESSAGES)
 
 

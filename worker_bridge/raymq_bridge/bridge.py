@@ -14,13 +14,13 @@ from typing import Any
 
 import structlog
 import zmq
-
 from raymq.errors import RemoteProtocolError
 from raymq.protocol import versions
 from raymq.protocol.channel import Arrived, Delivered, Received
 from raymq.protocol.limits import MESSAGE_MAX, Timing
 from raymq.protocol.messages import Coming, Message, Pickled
 from raymq.protocol.route import Lane
+
 from raymq_bridge import cluster
 from raymq_bridge.executor import Consumed, Executor, Taken
 from raymq_bridge.link import Ended, Event, Link, LinkState, Opened
@@ -83,7 +83,7 @@ class Bridge:
         self._shut_down()
 
     def _open(self, context: zmq.Context[Any]) -> zmq.Socket[bytes]:
-        dealer = context.socket(zmq.DEALER)
+        dealer: zmq.Socket[bytes] = context.socket(zmq.DEALER)
         dealer.maxmsgsize = MESSAGE_MAX
         dealer.sndhwm = dealer.rcvhwm = 1000
         dealer.reconnect_ivl = 50
@@ -107,8 +107,8 @@ class Bridge:
             if self._link.state is LinkState.ENDED or self._stopping:
                 break
             wait = self._link.next_deadline() - time.monotonic()
-            ready: dict[Any, int] = dict(poller.poll(max(0.0, wait) * 1000 + (wait > 0)))
-            if self._wake_reader.fileno() in ready or self._wake_reader in ready:
+            ready: dict[Any, int] = dict(poller.poll(int(max(0.0, wait) * 1000) + (wait > 0)))
+            if self._wake_reader.fileno() in ready:
                 self._wake_reader.recv(4096)
             for dealer in lanes.values():
                 if dealer in ready:
@@ -177,7 +177,6 @@ class Bridge:
     def _post(self, message: Message | Consumed | Taken) -> None:
         self._outbox.put(message)
         self._wake()
-
 
     def _said_goodbye(self) -> None:
         self._goodbye = True

@@ -254,4 +254,3 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "available_resources": ray.available_resources,
 }
 """What a client may ask for by name."""
-

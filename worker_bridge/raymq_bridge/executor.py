@@ -34,6 +34,7 @@ from raymq.protocol.messages import (
     Value,
     Watch,
 )
+
 from raymq_bridge import cluster
 from raymq_bridge.failures import DependencyFailed, Failed, clip, describe, own
 from raymq_bridge.inbox import Inbox
@@ -110,7 +111,9 @@ class Executor:
 
     def start(self) -> None:
         """Start both threads."""
-        cluster.listen_to_workers(lambda stream, lines: self._send(Log({"stream": stream}, [clip(line) for line in lines])))
+        cluster.listen_to_workers(
+            lambda stream, lines: self._send(Log({"stream": stream}, [clip(line) for line in lines]))
+        )
         for thread in self._threads:
             thread.start()
 
@@ -284,7 +287,9 @@ class Executor:
             return Failure(number, failed.error, failed.cause)
         nbytes = payload.nbytes
         if nbytes > self._object_max:
-            text = f"the value of type {_name(value)} has {nbytes:,} bytes; this broker takes up to {self._object_max:,}"
+            text = (
+                f"the value of type {_name(value)} has {nbytes:,} bytes; this broker takes up to {self._object_max:,}"
+            )
             failed = own("PayloadTooLarge", text)
             return Failure(number, failed.error, failed.cause)
         if nbytes > INLINE_MAX:

@@ -42,7 +42,7 @@ def describe(error: BaseException) -> dict[str, Any]:
     text = getattr(error, "traceback_str", None)
     if text is None:
         text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    described = {
+    described: dict[str, Any] = {
         "type": type(error).__name__,
         "mro": [base.__name__ for base in type(error).__mro__[1:-1]],
         "message": clip(_message(error)),

@@ -129,6 +129,8 @@ class Link:
     def _on_open(self, session: bytes, fields: dict[str, Any]) -> list[Event]:
         if self.channel is not None:
             return self._on_open_again(session)
+        if self.state is not LinkState.IDLE:
+            return []  # REGISTERED was lost, and with it the limits; both are repeated
         for key, kind in (("digest", bytes), ("protocol", int)):
             if type(fields.get(key)) is not kind:
                 raise RemoteProtocolError(f"OPEN needs {key!r} of type {kind.__name__}")

@@ -22,7 +22,7 @@ from raymq import daemon
 
 from raymq_bridge import leftovers, local_ray
 
-# Ray appends "/session_2026-11-23_06-26-13_532880_4194304/sockets/plasma_store", 64 bytes; a unix socket's path has 107.
+# Ray appends "/session_2026-11-23_06-26-13_532880_4194304/sockets/plasma_store", 64 bytes; a socket's path has 107.
 _TEMP_DIR_MAX = 107 - 64
 
 
@@ -79,7 +79,7 @@ def hold(options: argparse.Namespace, directory: Path) -> int:
     try:
         env = local_ray.prepare_environment(directory, os.environ)
         address = local_ray.start_local(directory / "ray", options.num_cpus)
-    except Exception as error:  # noqa: BLE001  whatever it is that Ray raises, the supervisor gets to know it
+    except Exception as error:
         daemon.tell("failed", message=f"Ray did not start on this machine: {type(error).__name__}: {error}")
         return 1
     _on_stop_signals(_raise_stop)  # ray.init() put in its own

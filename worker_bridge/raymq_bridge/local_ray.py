@@ -74,8 +74,8 @@ def find_running(environ: Mapping[str, str]) -> str | None:
     running = sorted(find_gcs_addresses())
     if len(running) > 1:
         raise ConnectionError(
-            f"several Ray clusters run here: {', '.join(running)}. Say which one: `raymq start --address {running[0]}`, "
-            "or `--address local` to start one more."
+            f"several Ray clusters run here: {', '.join(running)}. Say which one: "
+            f"`raymq start --address {running[0]}`, or `--address local` to start one more."
         )
     return running[0] if running else None
 

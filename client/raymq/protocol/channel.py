@@ -21,7 +21,7 @@ from raymq.protocol.codec import (
     encode_chunk,
     join,
 )
-from raymq.protocol.messages import ON_BULK, Begin, Buffer, Coming, Message, Pickled
+from raymq.protocol.messages import ON_BULK, Begin, Buffer, Chunk, Coming, Message, Pickled
 from raymq.protocol.route import Kind, Lane
 from raymq.protocol.stream import Frames, Stream
 from raymq.protocol.transfer import Incoming, Outgoing
@@ -214,7 +214,10 @@ class Channel:
         self._bulk_owed += 1
         events: list[Event] = []
         for message, chunk in batch:
-            events += self._begin(message) if isinstance(message, Begin) else self._chunk(message.transfer, chunk)
+            if isinstance(message, Begin):
+                events += self._begin(message)
+            elif isinstance(message, Chunk):
+                events += self._chunk(message.transfer, chunk)
         self._grant_bulk(now)
         return events
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from reprlib import repr as brief
 from typing import Any, NamedTuple
 
 import msgpack
 
 from raymq.errors import LocalProtocolError, RemoteProtocolError
-from raymq.protocol.messages import Buffer, Chunk, Coming, Message, Pickled, check_message
+from raymq.protocol.messages import CODES, Buffer, Chunk, Coming, Message, Pickled, check_message
 
-pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+pack: Callable[[Any], bytes] = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 """Encode plain data. One packer for the process: it holds the GIL for the whole of a call, and keeps its buffer."""
 
 
@@ -39,7 +39,7 @@ class Encoded(NamedTuple):
 
 def encode(message: Message) -> Encoded:
     """Encode one message; its payload's buffers are passed on, not copied."""
-    fields: list[Any] = [message.CODE, *message]
+    fields: list[Any] = [CODES[type(message)], *message]
     buffers: Sequence[Buffer] = ()
     transfer = 0
     last = fields[-1]
@@ -58,7 +58,7 @@ def encode(message: Message) -> Encoded:
 
 def encode_chunk(transfer: int, data: memoryview) -> Encoded:
     """Encode the next bytes of a transfer."""
-    body = pack((Chunk.CODE, transfer))
+    body = pack((CODES[Chunk], transfer))
     return Encoded(body, (data,), len(body) + len(data))
 
 

@@ -27,7 +27,9 @@ CONTROL: dict[Kind, dict[str, type]] = {
     Kind.HELLO: {"protocol": list, "token": bytes, "python": str, "raymq": str, "client": dict, "job": dict},
     Kind.ATTACH: {"token": bytes},
     Kind.BYE: {"token": bytes},
-    Kind.WELCOME: {"protocol": int, "heartbeat": float, "lease": float, "grace": float, "object_max": int, "cluster": dict},
+    Kind.WELCOME: {
+        "protocol": int, "heartbeat": float, "lease": float, "grace": float, "object_max": int, "cluster": dict,
+    },
     Kind.REFUSED: {"code": str, "message": str, "retry": bool},
     Kind.ATTACHED: {},
     Kind.UNBOUND: {},

@@ -56,7 +56,7 @@ REFS_MAX = 1_000_000
 """References that one payload may mention, and values that one call may return."""
 
 TEXT_MAX = 64 * KIB
-"""Characters of an error's message or traceback, or of a line that a worker prints; the middle of a longer one is cut."""
+"""Characters of an error's message or traceback, or of a line that a worker prints; longer ones lose their middle."""
 
 REFS_PER_MESSAGE = 10_000
 """A message that lists references (fetch, release, ...) lists at most this many; longer lists are cut up."""

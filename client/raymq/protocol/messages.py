@@ -1,6 +1,6 @@
 """The messages of a session, between client and bridge: what they are, and how each field is checked.
 
-A message is a named tuple with a ``CODE``; on the wire it is the msgpack array ``[CODE, *fields]``. References, actors
+A message is a named tuple with a code; on the wire it is the msgpack array ``[code, *fields]``. References, actors
 and functions are numbers that the side which makes them chooses: a client's are odd, a bridge's are even, so that
 neither waits for the other. ``MESSAGES`` is the table that the codec, protocol.md and the tests are held against.
 """
@@ -51,7 +51,6 @@ class Define(NamedTuple):
     kind: str
     name: str
     payload: Payload
-    CODE = 1
 
 
 class Put(NamedTuple):
@@ -59,17 +58,15 @@ class Put(NamedTuple):
 
     ref: int
     payload: Payload
-    CODE = 2
 
 
 class Task(NamedTuple):
-    """Call a function: ``payload`` is ``(args, kwargs)``, ``options`` a pickled dict or empty; one ref a return value."""
+    """Call a function: ``payload`` is ``(args, kwargs)``, ``options`` a pickled dict or empty; a ref for each value."""
 
     refs: list[int]
     function: int
     options: bytes
     payload: Payload
-    CODE = 3
 
 
 class Create(NamedTuple):
@@ -79,7 +76,6 @@ class Create(NamedTuple):
     function: int
     options: bytes
     payload: Payload
-    CODE = 4
 
 
 class Call(NamedTuple):
@@ -90,21 +86,18 @@ class Call(NamedTuple):
     method: str
     options: bytes
     payload: Payload
-    CODE = 5
 
 
 class Fetch(NamedTuple):
     """Ask for the values of references; each comes as a Value or a Failure, when it is there."""
 
     refs: list[int]
-    CODE = 6
 
 
 class Unfetch(NamedTuple):
     """Take a Fetch back: nobody waits any longer. A value already under way still comes."""
 
     refs: list[int]
-    CODE = 7
 
 
 class Watch(NamedTuple):
@@ -113,14 +106,12 @@ class Watch(NamedTuple):
     request: int
     refs: list[int]
     fetch_local: bool
-    CODE = 8
 
 
 class Release(NamedTuple):
     """Each listed reference is held once less by the client; one that was listed as often as it was made is dropped."""
 
     refs: list[int]
-    CODE = 9
 
 
 class Request(NamedTuple):
@@ -129,13 +120,10 @@ class Request(NamedTuple):
     request: int
     operation: str
     payload: Payload
-    CODE = 10
 
 
 class Goodbye(NamedTuple):
     """The session ends here, after all that was sent before."""
-
-    CODE = 11
 
 
 # --- bridge to client -------------------------------------------------------------------------------------------
@@ -146,7 +134,6 @@ class Value(NamedTuple):
 
     ref: int
     payload: Payload
-    CODE = 32
 
 
 class Failure(NamedTuple):
@@ -155,7 +142,6 @@ class Failure(NamedTuple):
     ref: int
     error: dict[str, Any]
     payload: Payload
-    CODE = 33
 
 
 class Ready(NamedTuple):
@@ -163,7 +149,6 @@ class Ready(NamedTuple):
 
     request: int
     refs: list[int]
-    CODE = 34
 
 
 class Reply(NamedTuple):
@@ -171,7 +156,6 @@ class Reply(NamedTuple):
 
     request: int
     payload: Payload
-    CODE = 35
 
 
 class Refusal(NamedTuple):
@@ -180,7 +164,6 @@ class Refusal(NamedTuple):
     request: int
     error: dict[str, Any]
     payload: Payload
-    CODE = 36
 
 
 class Log(NamedTuple):
@@ -188,7 +171,6 @@ class Log(NamedTuple):
 
     source: dict[str, Any]
     lines: list[str]
-    CODE = 37
 
 
 # --- on the bulk lane, both ways --------------------------------------------------------------------------------
@@ -199,14 +181,12 @@ class Begin(NamedTuple):
 
     transfer: int
     sizes: list[int]
-    CODE = 64
 
 
 class Chunk(NamedTuple):
     """The next bytes of a transfer: one frame behind the packet's first two."""
 
     transfer: int
-    CODE = 65
 
 
 Message = Union[
@@ -215,12 +195,29 @@ Message = Union[
 ]  # fmt: skip
 
 MESSAGES: dict[int, Any] = {
-    message.CODE: message
-    for message in (
-        Define, Put, Task, Create, Call, Fetch, Unfetch, Watch, Release, Request, Goodbye,
-        Value, Failure, Ready, Reply, Refusal, Log, Begin, Chunk,
-    )
-}  # fmt: skip
+    1: Define,
+    2: Put,
+    3: Task,
+    4: Create,
+    5: Call,
+    6: Fetch,
+    7: Unfetch,
+    8: Watch,
+    9: Release,
+    10: Request,
+    11: Goodbye,
+    32: Value,
+    33: Failure,
+    34: Ready,
+    35: Reply,
+    36: Refusal,
+    37: Log,
+    64: Begin,
+    65: Chunk,
+}
+"""Every message by the code that stands first in its array on the wire."""
+
+CODES: dict[Any, int] = {message: code for code, message in MESSAGES.items()}
 
 FROM_CLIENT = (Define, Put, Task, Create, Call, Fetch, Unfetch, Watch, Release, Request, Goodbye)
 FROM_BRIDGE = (Value, Failure, Ready, Reply, Refusal, Log)
