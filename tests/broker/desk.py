@@ -19,7 +19,8 @@ BRIDGE = b"b" * 16
 VERSIONS = {"python": "3.11.9", "raymq": "0.1.0", "ray": "2.60.0", "packages": {}}
 CLIENT = {**VERSIONS, "user": "ada", "host": "laptop", "pid": 7}
 HELLO = {
-    "protocol": [1, 1], "token": TOKEN, "python": "3.11.9", "raymq": "0.1.0", "client": CLIENT, "job": {"namespace": "n"},
+    "protocol": [1, 1], "token": TOKEN, "python": "3.11.9", "raymq": "0.1.0", "client": CLIENT,
+    "job": {"namespace": "n"},
 }  # fmt: skip
 REGISTER: dict[str, Any] = {"protocol": [1, 1], "pid": 42, "sessions": [], "cluster": VERSIONS}
 OPENED = {"cluster": {**VERSIONS, "job_id": "01000000"}}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from raymq.protocol.route import Kind, Lane
 from raymq_broker.actions import Pool, Side
 from raymq_broker.entities import BridgeState, SessionState
+
 from tests.broker.desk import (
     BRIDGE,
     CLIENT,
@@ -215,7 +215,7 @@ def test_a_session_that_is_just_being_opened_is_taken_on(desk: Desk) -> None:
     new = Desk(now=desk.now)
     new.register(sessions=[desk.entry(cluster={})])
     assert new.state is SessionState.OPENING
-    assert new.hello() == []
+    assert [packet.fields["code"] for packet in new.hello()] == ["no-cluster"]
     [welcome] = new.put(Side.BRIDGES, b"b0", Kind.OPENED, **OPENED)
     assert (welcome.kind, welcome.fields["cluster"]) == (Kind.WELCOME, OPENED["cluster"])
     assert new.state is SessionState.ATTACHED

@@ -6,7 +6,6 @@ from typing import Any
 
 import msgpack
 import pytest
-
 from raymq.protocol.control import NESTING_MAX, encode_control
 from raymq.protocol.limits import Timing
 from raymq.protocol.route import Kind, Lane, encode_route
@@ -14,6 +13,7 @@ from raymq_broker import core
 from raymq_broker.actions import Pool, Side
 from raymq_broker.core import Settings
 from raymq_broker.entities import SessionState
+
 from tests.broker.desk import (
     BRIDGE,
     CLIENT,
@@ -63,9 +63,10 @@ def test_a_session_opens(desk: Desk) -> None:
 
 
 def test_a_hello_that_is_repeated(desk: Desk) -> None:
-    """While the bridge opens nothing is said; afterwards it is WELCOME again, for the first may have been lost."""
+    """While the bridge opens it is told to wait; afterwards it is WELCOME again, for the first may have been lost."""
     desk.opening()
-    assert desk.hello() == []
+    refused = only(desk.hello())
+    assert (refused.fields["code"], refused.fields["retry"]) == ("no-cluster", True)
     desk.put(Side.BRIDGES, b"b0", Kind.OPENED, **OPENED)
     assert kinds(desk.hello(b"c9")) == [(b"c9", Kind.WELCOME)]
     assert desk.broker.sessions[SESSION].lanes == {Lane.CALLS: b"c9"}
@@ -262,8 +263,11 @@ def test_a_bridge_that_never_answers(desk: Desk) -> None:
     desk.opening()
     desk.wait(39.9)
     assert desk.state is SessionState.OPENING
-    assert (b"c0", Kind.ENDED) in kinds(desk.wait(0.1))
+    refused = only([packet for packet in desk.wait(0.1) if packet.side is Side.CLIENTS])
+    assert (refused.kind, refused.fields["code"], refused.fields["retry"]) == (Kind.REFUSED, "no-bridge", True)
+    assert "40 s" in refused.fields["message"]
     assert desk.state is None
+    assert kinds(desk.wait(1.0)) == [(b"b0", Kind.CLOSE)]
 
 
 def test_a_client_that_goes_while_its_bridge_opens(desk: Desk) -> None:
@@ -413,7 +417,7 @@ def test_close_is_repeated_until_the_bridge_is_gone(desk: Desk) -> None:
     desk.attached()
     desk.put(Side.CLIENTS, b"c0", Kind.BYE, token=TOKEN)
     desk.wait(0.0)
-    assert {kind for kind in kinds(desk.wait(3.0))} == {(b"b0", Kind.CLOSE)}
+    assert set(kinds(desk.wait(3.0))) == {(b"b0", Kind.CLOSE)}
     for peer in (b"b0", b"b1"):
         desk.lost(Side.BRIDGES, peer)
     assert desk.wait(3.0) == []
