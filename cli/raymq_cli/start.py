@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import socket
@@ -134,11 +135,13 @@ class _Supervised:
         return children.command(spawn, self._options, self._directory.path), children.environment(spawn, os.environ)
 
     def _note(self, note: Note) -> None:
-        self._log.log(_LEVELS[note.level], note.event, **note.fields)
+        with contextlib.suppress(OSError):  # nobody reads our stderr any more: no reason to stop serving
+            self._log.log(_LEVELS[note.level], note.event, **note.fields)
 
     def _announce(self, announce: Announce) -> None:
         self._update(ready=True)
-        self._say(f'raymq is ready: raymq.connect("{reachable(announce.address)}")')
+        with contextlib.suppress(OSError):
+            self._say(f'raymq is ready: raymq.connect("{reachable(announce.address)}")')
 
     def _watch(self, event: Event) -> Event:
         """Keep ``state.json`` up to date, and say how to talk with a cluster that another raymq here holds."""

@@ -52,7 +52,7 @@ class Machine:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         done = command(*arguments)
-        return subprocess.run(done, env=self.environ, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        return subprocess.run(done, env=self.environ, capture_output=True, text=True, timeout=240, check=False)
 
     def processes(self) -> list[psutil.Process]:
         """All that were started here, whoever is their parent by now."""

@@ -114,6 +114,20 @@ def test_a_directory_open_to_others_is_refused(base: Path) -> None:
         pass
 
 
+def test_what_others_could_have_written_is_not_believed(base: Path, state: State, tmp_path: Path) -> None:
+    with runtime.own_directory(base) as directory:
+        directory.write(state)
+        base.chmod(0o777)
+        assert runtime.running(base) == []
+        base.chmod(0o700)
+        link = tmp_path / "link"
+        link.symlink_to(base)
+        assert runtime.running(link) == []
+        with pytest.raises(runtime.DirectoryError, match="chmod 700"), runtime.own_directory(link):
+            pass
+        assert runtime.running(base) == [state]
+
+
 def test_too_long_a_name_is_refused(base: Path) -> None:
     with pytest.raises(runtime.DirectoryError, match="shorter directory"), runtime.own_directory(base / ("x" * 100)):
         pass
