@@ -41,7 +41,9 @@ def small_limits() -> Iterator[None]:
 
 sets_of_lanes = st.sampled_from([(Lane.CALLS,), (Lane.BULK,), (Lane.CALLS, Lane.BULK)])
 seconds = st.builds(
-    lambda halves, after: halves / 2 + after, st.integers(0, int(2 * SPAN) - 1), st.sampled_from([0, 0.02, 0.06, 0.2])
+    lambda about, after: about + after,
+    st.sampled_from([0.0, 0.3, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 9.5]),
+    st.sampled_from([0.0, 0.02, 0.06, 0.2]),
 )
 """When things happen: drawn so that faults and traffic often meet."""
 

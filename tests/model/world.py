@@ -60,6 +60,9 @@ class Cable:
         self.stalled_until = 0.0
         self.queue: deque[Frames] = deque()
         self.to_lose = [0, 0]
+        self.passed = [0, 0]
+        self.planned: dict[tuple[int, int], Callable[[], None]] = {}
+        """Faults that hit when the packet of this number is sent to (0) or from (1) the broker."""
         self._generation = 0
         self._last = [0.0, 0.0]
 
@@ -80,6 +83,10 @@ class Cable:
     def _travel(self, direction: int, frames: Frames, arrive: Callable[[], None]) -> None:
         world = self.world
         world.count(frames)
+        self.passed[direction] += 1
+        planned = self.planned.pop((direction, self.passed[direction]), None)
+        if planned is not None:
+            planned()
         if self.to_lose[direction]:
             self.to_lose[direction] -= 1
             return
@@ -417,7 +424,7 @@ class World:
     def kill_broker(self, down: float) -> None:
         """kill -9, and a new one after a while."""
         self.broker = None
-        for cable in self._cables():
+        for cable in self.cables():
             cable.break_()
         for router in self.routers.values():
             router.clear()
@@ -427,7 +434,7 @@ class World:
         if self.broker is None:
             self.broker = Broker(Settings(TIMING), self.now)
 
-    def _cables(self) -> list[Cable]:
+    def cables(self) -> list[Cable]:
         return [cable for end in (self.client, *self.bridges) for cable in end.cables.values()]
 
     def spawn_bridge(self) -> None:

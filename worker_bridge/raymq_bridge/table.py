@@ -45,6 +45,7 @@ class Table:
         """The client has made ``number``; ``known``: it stands for a real object, not for a failure."""
         identity = self._identity(real) if known else None
         with self._lock:
+            self._drop(number)  # what a client calls by a number that is taken is its own confusion, not the table's
             self._entries[number] = Entry(real, 1, identity)
             if identity is not None:
                 self._numbers.setdefault(identity, number)
@@ -77,6 +78,9 @@ class Table:
                 return
             entry.held -= 1
             if entry.held == 0:
-                del self._entries[number]
-                if entry.identity is not None and self._numbers.get(entry.identity) == number:
-                    del self._numbers[entry.identity]
+                self._drop(number)
+
+    def _drop(self, number: int) -> None:
+        entry = self._entries.pop(number, None)
+        if entry is not None and entry.identity is not None and self._numbers.get(entry.identity) == number:
+            del self._numbers[entry.identity]
