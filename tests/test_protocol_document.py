@@ -357,7 +357,8 @@ def test_what_stands_for_objects_towards_a_client_is_what_it_resolves() -> None:
     rows = table("kind", "fields", "stands for", holding="exception")
     compared = {
         node.comparators[0].value
-        for node in ast.walk(source(ROOT / "client/raymq/session.py"))
+        for path in (ROOT / "client/raymq").glob("*.py")
+        for node in ast.walk(source(path))
         if isinstance(node, ast.Compare)
         and ast.unparse(node.left) == "kind"
         and isinstance(node.comparators[0], ast.Constant)
