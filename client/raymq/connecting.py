@@ -75,7 +75,7 @@ def open_session(
         session._handle(event)
 
     connection = Connection(session.id, secrets.token_bytes(32), hello, now)
-    wire = Wire(endpoint, ipv6, connection, session._dropped, handle, session._forget)
+    wire = Wire(endpoint, ipv6, connection, session._dropped, handle, session._ledger.forget)
     wire.start()
     try:
         welcomed = _await_welcome(where, handshake, now + timeout, timeout)

@@ -7,15 +7,28 @@ its standard output. Logs go to standard error.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
+
+
+class _Forgiving:
+    """Standard error, for a log that goes on when nobody reads it any longer."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 def configure_logging(log_format: str, **context: Any) -> structlog.stdlib.BoundLogger:
@@ -31,7 +44,7 @@ def configure_logging(log_format: str, **context: Any) -> structlog.stdlib.Bound
             structlog.processors.format_exc_info,
             renderer,
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Forgiving())),
         cache_logger_on_first_use=True,
     )
     logger: structlog.stdlib.BoundLogger = structlog.get_logger().bind(**context)

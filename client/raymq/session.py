@@ -13,28 +13,20 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from types import FunctionType, ModuleType, TracebackType
+from types import FunctionType, TracebackType
 from typing import Any, cast
 
 from raymq import connection as core
-from raymq import exceptions, pickling, remote_errors
+from raymq import pickling
 from raymq.actors import ActorClass, ActorHandle, ActorMethod, make_actor_class
-from raymq.errors import (
-    ForkedSession,
-    NotPicklable,
-    NotUnpicklable,
-    PayloadTooLarge,
-    RaymqError,
-    SessionClosed,
-    SessionLost,
-    WrongSession,
-)
+from raymq.errors import ForkedSession, RaymqError, SessionClosed, SessionLost
 from raymq.exceptions import GetTimeoutError
 from raymq.functions import Callee, Definition, RemoteFunction, make_function
+from raymq.packing import Packer, type_name
 from raymq.protocol.channel import Arrived, Received
-from raymq.protocol.limits import INLINE_MAX, REFS_MAX, REFS_PER_MESSAGE, TEXT_MAX
+from raymq.protocol.limits import INLINE_MAX, REFS_PER_MESSAGE
 from raymq.protocol.messages import (
     Call,
     Coming,
@@ -56,8 +48,11 @@ from raymq.protocol.messages import (
     Watch,
 )
 from raymq.refs import Hold, ObjectRef
-from raymq.waiting import Pending, Waiter, payload_of
+from raymq.waiting import Answer, Ledger, Pending, Waiter
 from raymq.wire import Wire
+
+WATCHED = pickling.dumps(None, lambda value: None)
+"""What a Watch is answered with, as far as whoever waits for the answer is concerned."""
 
 GOODBYE_TIME = 5.0
 """Seconds that ``close`` gives the cluster to confirm the end; after that the broker is just told."""
@@ -103,24 +98,21 @@ class Session:
         self._pid = os.getpid()
         self._log_to_driver = log_to_driver
         self._lock = threading.Lock()
+        self._ledger = Ledger()
+        self._packer = Packer(self, self._prepare)
         self._defining = threading.RLock()
         self._numbers = itertools.count(1, 2)
         self._requests = itertools.count(1)
         self._dropped: deque[int] = deque()
-        self._values: dict[int, Pending] = {}
-        self._replies: dict[int, Pending] = {}
         self._arriving: dict[int, Message] = {}
-        self._ready: set[int] = set()
-        self._watched: dict[int, list[Waiter]] = {}
         self._ended: RaymqError | None = None
         self._wire: Wire | None = None
         self._info: SessionInfo | None = None
-        self._object_max = 0
         self._completions: queue.SimpleQueue[Callable[[], None]] | None = None
 
     def _open(self, wire: Wire, info: SessionInfo, object_max: int) -> None:
         """The handshake is done; from now on the session can be used."""
-        self._wire, self._info, self._object_max = wire, info, object_max
+        self._wire, self._info, self._packer.object_max = wire, info, object_max
         atexit.register(_close_at_exit, weakref.ref(self))
 
     # --- about itself
@@ -161,7 +153,7 @@ class Session:
             open_before, self._ended = self._ended is None, self._ended or SessionClosed("the session is closed")
         if open_before:
             self._wire.close(timeout)
-            self._fail_all(self._ended)
+            self._ledger.end(self._ended)
 
     # --- calls
 
@@ -185,7 +177,7 @@ class Session:
             raise TypeError(
                 "put() of an ObjectRef: it stands for a stored value already; put it into a list if you must"
             )
-        payload = self._dump(value, lambda: f"the value of type {_type_name(value)}")
+        payload = self._packer.pack(value, lambda: f"the value of type {type_name(value)}")
         reference: ObjectRef[Any] = ObjectRef(self, self._new_hold())
         self._post(Put(reference._hold.number, payload), payload)
         return reference
@@ -208,7 +200,7 @@ class Session:
         """
         single = isinstance(refs, ObjectRef)
         wanted: list[ObjectRef[Any]] = [refs] if single else self._check_refs("get", refs)
-        numbers = [self._own(ref)._hold.number for ref in wanted]
+        numbers = [self._packer.own(ref) for ref in wanted]
         unique = list(dict.fromkeys(numbers))
         limit = self._get_limit(unique, timeout)
         waiter = Waiter(len(unique))
@@ -217,8 +209,10 @@ class Session:
             if not waiter.wait(limit):
                 missing = sum(entry.outcome is None for entry in pending.values())
                 raise GetTimeoutError(f"get() waited {timeout} s; {missing} of {len(unique)} values are not there yet")
-            self._raise_failure(pending, unique)
-            values = {number: self._value(entry) for number, entry in pending.items()}
+            for entry in pending.values():
+                if entry.outcome is not None and not isinstance(entry.outcome, Value):
+                    self._outcome(entry)
+            values = {number: self._outcome(entry) for number, entry in pending.items()}
         finally:
             self._want_no_more(pending, waiter)
         return values[numbers[0]] if single else [values[number] for number in numbers]
@@ -228,8 +222,7 @@ class Session:
         if timeout != 0:
             return _limit(timeout)
         self._watch(numbers, fetch_local=True)
-        with self._lock:
-            missing = sum(number not in self._ready for number in numbers)
+        missing = len(numbers) - len(self._ledger.ready_among(numbers))
         if missing:
             raise GetTimeoutError(f"{missing} of {len(numbers)} values are not ready")
         return None
@@ -262,7 +255,7 @@ class Session:
         if isinstance(refs, ObjectRef):
             raise TypeError("wait() takes a list of ObjectRefs, not a single one")
         wanted = self._check_refs("wait", refs, TypeError)
-        numbers = [self._own(ref)._hold.number for ref in wanted]
+        numbers = [self._packer.own(ref) for ref in wanted]
         if len(set(numbers)) != len(numbers):
             raise ValueError("wait() takes each reference once")
         if not numbers:
@@ -288,7 +281,7 @@ class Session:
         """
         if not isinstance(actor, ActorHandle):
             raise ValueError(  # noqa: TRY004 - as Ray does
-                f"kill() takes an actor's handle, not {_type_name(actor)}; tasks are cancelled by cancel()"
+                f"kill() takes an actor's handle, not {type_name(actor)}; tasks are cancelled by cancel()"
             )
         self.request("kill", actor, no_restart=no_restart)
 
@@ -304,7 +297,7 @@ class Session:
             TypeError: this is no reference.
         """
         if not isinstance(ref, ObjectRef):
-            raise TypeError(f"cancel() takes an ObjectRef, not {_type_name(ref)}; actors are terminated by kill()")
+            raise TypeError(f"cancel() takes an ObjectRef, not {type_name(ref)}; actors are terminated by kill()")
         self.request("cancel", ref, force=force, recursive=recursive)
 
     def get_actor(self, name: str, namespace: str | None = None) -> ActorHandle:
@@ -338,41 +331,40 @@ class Session:
             Exception: what the operation raised.
             SessionLost: the session ended meanwhile.
         """
-        self._check_open()
-        number = next(self._requests)
-        pending, waiter = Pending(), Waiter(1)
-        pending.waiters.append(waiter)
-        payload = self._dump((args, kwargs), lambda: self._culprit(operation, args, kwargs))
-        with self._lock:
-            self._replies[number] = pending
+        payload = self._packer.pack_call(operation, args, kwargs)
+        return self._ask(lambda number: Request(number, operation, payload), payload)
+
+    def _ask(self, message: Callable[[int], Message], payload: Pickled | None = None) -> Any:
+        """Send a message that the bridge answers, and wait for the answer."""
+        number, waiter = next(self._requests), Waiter(1)
+        pending = self._ledger.expect_reply(number, waiter)
         try:
-            self._post(Request(number, operation, payload), payload)
+            self._post(message(number), payload)
             waiter.wait(None)
-            return self._value(pending)
+            return self._outcome(pending)
         finally:
-            with self._lock:
-                self._replies.pop(number, None)
+            self._ledger.expect_no_reply(number)
 
     # --- what functions, actor classes and methods call
 
     def _call_function(self, function: RemoteFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         number, options = self._prepare(function)
-        payload = self._dump((args, kwargs), lambda: self._culprit(function.__name__, args, kwargs))
+        payload = self._packer.pack_call(function.__name__, args, kwargs)
         refs = self._new_refs(function._returns)
         self._post(Task([ref._hold.number for ref in refs], number, options, payload), payload)
         return _as_returned(refs)
 
     def _create_actor(self, kind: ActorClass, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActorHandle:
         number, options = self._prepare(kind)
-        payload = self._dump((args, kwargs), lambda: self._culprit(kind.__name__, args, kwargs))
+        payload = self._packer.pack_call(kind.__name__, args, kwargs)
         handle = ActorHandle(self, self._new_hold(), kind.__name__, kind._shape)
         self._post(Create(handle._hold.number, number, options, payload), payload)
         return handle
 
     def _call_method(self, method: ActorMethod, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._check_open()
-        options = self._dump_options(method._options, method._name) if method._options else b""
-        payload = self._dump((args, kwargs), lambda: self._culprit(method._name, args, kwargs))
+        options = self._packer.pack_options(method._options, method._name) if method._options else b""
+        payload = self._packer.pack_call(method._name, args, kwargs)
         refs = self._new_refs(method._returns())
         actor = method._handle._hold.number
         self._post(Call([ref._hold.number for ref in refs], actor, method._name, options, payload), payload)
@@ -386,15 +378,9 @@ class Session:
             return number, b""
         options = callee._encoded.get(self)
         if options is None:
-            options = self._dump_options(callee._overrides, callee._definition.name)
+            options = self._packer.pack_options(callee._overrides, callee._definition.name)
             callee._encoded[self] = options
         return number, options
-
-    def _dump_options(self, options: dict[str, Any], name: str) -> bytes:
-        payload = self._dump(options, lambda: f"an option of {name}")
-        if payload.buffers or payload.nbytes > TEXT_MAX:
-            raise PayloadTooLarge(f"the options of {name} have {payload.nbytes:,} bytes pickled; at most {TEXT_MAX:,}")
-        return bytes(payload.inband)
 
     def _define(self, definition: Definition) -> int:
         if definition.defined.get(self):
@@ -406,7 +392,7 @@ class Session:
             number = definition.numbers[self] = next(self._numbers)
             try:
                 what = f"the remote {definition.kind} {definition.name}"
-                payload = self._dump((definition.target, definition.options), lambda: what)
+                payload = self._packer.pack((definition.target, definition.options), lambda: what)
                 self._post(Define(number, definition.kind, definition.name, payload), payload)
             except BaseException:
                 definition.numbers.pop(self, None)
@@ -422,25 +408,19 @@ class Session:
 
     def _future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        number = self._own(ref)._hold.number
-        pending = self._want([number], None)[number]
+        pending = self._want([self._packer.own(ref)], None)
 
         def complete() -> None:
             if future.set_running_or_notify_cancel():
                 try:
-                    future.set_result(self._value(pending))
+                    (entry,) = pending.values()
+                    future.set_result(self._outcome(entry))
                 except BaseException as error:
                     future.set_exception(error)
-            self._want_no_more({number: pending}, None)
+            self._want_no_more(pending, None)
 
-        def on_outcome(_: Pending) -> None:
-            self._complete_later(complete)
-
-        with self._lock:
-            if pending.outcome is None:
-                pending.callbacks.append(on_outcome)
-                return future
-        on_outcome(pending)
+        for entry in pending.values():
+            self._ledger.when_complete(entry, lambda: self._complete_later(complete))
         return future
 
     def _complete_later(self, complete: Callable[[], None]) -> None:
@@ -455,102 +435,39 @@ class Session:
     # --- asking and waiting
 
     def _want(self, numbers: list[int], waiter: Waiter | None) -> dict[int, Pending]:
-        """Ask for values that nobody has asked for yet, and be told when they are there."""
+        """Want values; what nobody has asked for yet is fetched."""
         self._check_open()
-        ask = []
-        found: dict[int, Pending] = {}
-        with self._lock:
-            for number in numbers:
-                pending = self._values.get(number)
-                if pending is None:
-                    pending = self._values[number] = Pending()
-                    ask.append(number)
-                pending.users += 1
-                found[number] = pending
-                if waiter is not None:
-                    if pending.outcome is None:
-                        pending.waiters.append(waiter)
-                    else:
-                        waiter.count_down(at_once=not isinstance(pending.outcome, Value))
-        for start in range(0, len(ask), REFS_PER_MESSAGE):
-            self._post(Fetch(ask[start : start + REFS_PER_MESSAGE]))
-        return found
+        pending, ask = self._ledger.want(numbers, waiter)
+        for part in _parts(ask):
+            self._post(Fetch(part))
+        return pending
 
     def _want_no_more(self, pending: dict[int, Pending], waiter: Waiter | None) -> None:
-        taken_back = []
-        with self._lock:
-            for number, entry in pending.items():
-                entry.users -= 1
-                if waiter in entry.waiters and waiter is not None:
-                    entry.waiters.remove(waiter)
-                if not entry.users:
-                    if self._values.get(number) is entry:
-                        del self._values[number]
-                    if entry.outcome is None:
-                        taken_back.append(number)
-        if taken_back and self.is_open:
-            for start in range(0, len(taken_back), REFS_PER_MESSAGE):
-                self._post(Unfetch(taken_back[start : start + REFS_PER_MESSAGE]))
+        unwanted = self._ledger.want_no_more(pending, waiter)
+        for part in _parts(unwanted) if self.is_open else ():
+            self._post(Unfetch(part))
 
-    def _raise_failure(self, pending: dict[int, Pending], order: list[int]) -> None:
-        for number in order:
-            outcome = pending[number].outcome
-            if outcome is not None and not isinstance(outcome, Value):
-                self._value(pending[number])
-
-    def _value(self, pending: Pending) -> Any:
+    def _outcome(self, pending: Pending) -> Any:
         """The value of a completed answer, or raise what it failed with."""
         outcome = pending.outcome
         if outcome is None or isinstance(outcome, BaseException):
             raise _copy(outcome or SessionClosed("the session is closed"))
-        load = functools.partial(self._load, holds=pending.holds)
-        if isinstance(outcome, Failure | Refusal):
-            raise remote_errors.rebuild(outcome.error, payload_of(outcome), load)
-        try:
-            return load(payload_of(outcome))
-        except (ModuleNotFoundError, AttributeError) as error:
-            raise NotUnpicklable(
-                f"the value needs what this machine does not have: {error}. Install it here, or return plain data."
-            ) from error
-        except Exception as error:
-            raise NotUnpicklable(f"the value cannot be rebuilt here: {type(error).__name__}: {error}") from error
+        return self._packer.unpack(outcome, pending.holds)
 
     def _watch(self, numbers: list[int], *, fetch_local: bool) -> None:
         """Have the bridge tell when references become ready; returns when it has told of those that are."""
         self._check_open()
-        with self._lock:
-            unknown = [n for n in numbers if n not in self._ready and n not in self._watched]
-            self._watched.update({number: [] for number in unknown})
-        for start in range(0, len(unknown), REFS_PER_MESSAGE):
-            request = next(self._requests)
-            pending, waiter = Pending(), Waiter(1)
-            pending.waiters.append(waiter)
-            with self._lock:
-                self._replies[request] = pending
-            try:
-                self._post(Watch(request, unknown[start : start + REFS_PER_MESSAGE], fetch_local))
-                waiter.wait(None)
-            finally:
-                with self._lock:
-                    self._replies.pop(request, None)
+        for part in _parts(self._ledger.watch(numbers)):
+            self._ask(functools.partial(Watch, refs=part, fetch_local=fetch_local))
 
     def _await_ready(self, numbers: list[int], count: int, deadline: float | None) -> list[int]:
-        with self._lock:
-            ready = [number for number in numbers if number in self._ready]
-            missing = [number for number in numbers if number not in self._ready]
-            waiter = Waiter(count - len(ready))
-            for number in missing:
-                self._watched.setdefault(number, []).append(waiter)
+        waiter = self._ledger.wait_for(numbers, count)
         try:
             waiter.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
         finally:
-            with self._lock:
-                for number in missing:
-                    if waiter in self._watched.get(number, ()):
-                        self._watched[number].remove(waiter)
+            self._ledger.wait_no_more(numbers, waiter)
         self._check_open()
-        with self._lock:
-            return [number for number in numbers if number in self._ready]
+        return self._ledger.ready_among(numbers)
 
     # --- sending
 
@@ -575,80 +492,11 @@ class Session:
 
     def _check_refs(self, what: str, refs: Any, error: type[Exception] = ValueError) -> list[ObjectRef[Any]]:
         if not isinstance(refs, list | tuple):
-            raise error(f"{what}() takes an ObjectRef or a list of them, not {_type_name(refs)}")
+            raise error(f"{what}() takes an ObjectRef or a list of them, not {type_name(refs)}")
         for position, ref in enumerate(refs):
             if not isinstance(ref, ObjectRef):
-                raise error(f"{what}() takes ObjectRefs; item {position} of the list is a {_type_name(ref)}")
+                raise error(f"{what}() takes ObjectRefs; item {position} of the list is a {type_name(ref)}")
         return list(refs)
-
-    def _own(self, held: Any) -> Any:
-        if held._session is not self:
-            raise WrongSession(f"{held!r} belongs to {held._session!r}, not to {self!r}: use it with its own session")
-        return held
-
-    # --- pickling
-
-    def _dump(self, value: Any, what: Callable[[], str]) -> Pickled:
-        refs: list[int] = []
-        try:
-            payload = pickling.dumps(value, functools.partial(self._replace, refs), refs)
-        except RaymqError:
-            raise
-        except Exception as error:
-            raise NotPicklable(f"{what()} cannot be pickled: {type(error).__name__}: {error}") from error
-        if len(refs) > REFS_MAX:
-            raise PayloadTooLarge(
-                f"{what()} mentions {len(refs):,} references; at most {REFS_MAX:,} can travel at once"
-            )
-        if payload.nbytes > self._object_max:
-            raise PayloadTooLarge(
-                f"{what()} has {payload.nbytes:,} bytes pickled; this broker takes objects up to "
-                f"{self._object_max:,} (raymq start --max-object-size)"
-            )
-        return payload
-
-    def _replace(self, refs: list[int], value: Any) -> pickling.Fields | None:
-        kind = type(value)
-        if kind is ObjectRef:
-            refs.append(self._own(value)._hold.number)
-            return "ref", refs[-1]
-        if kind is ActorHandle:
-            refs.append(self._own(value)._hold.number)
-            return "actor", refs[-1]
-        if kind is RemoteFunction or kind is ActorClass:
-            number, options = self._prepare(value)
-            refs.append(number)
-            return "function", number, options
-        if kind is ModuleType or kind is FunctionType or kind is type:
-            return pickling.raymq_name(value)
-        return None
-
-    def _culprit(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-        """Which argument of a call cannot be pickled, or is too large."""
-        largest = ("the arguments", -1)
-        for key, value in itertools.chain(enumerate(args), kwargs.items()):
-            which = f"argument {key!r} of {name}, a {_type_name(value)},"
-            try:
-                nbytes = pickling.dumps(value, functools.partial(self._replace, [])).nbytes
-            except Exception:
-                return which
-            largest = max(largest, (which, nbytes), key=lambda entry: entry[1])
-        return largest[0]
-
-    def _load(self, payload: Pickled, holds: dict[int, Hold]) -> Any:
-        def resolve(kind: str, *fields: Any) -> Any:
-            if kind == "ref":
-                return ObjectRef(self, holds[fields[0]])
-            if kind == "actor":
-                number, class_name, shape = fields
-                return ActorHandle(self, holds[number], class_name, shape)
-            if kind == "error":
-                return remote_errors.from_description(*fields)
-            if kind == "exception":
-                return getattr(exceptions, fields[0])
-            raise NotUnpicklable(f"the value mentions a {kind}, which has no meaning on a client")
-
-        return pickling.loads(payload, resolve)
 
     # --- called by the I/O thread
 
@@ -672,46 +520,19 @@ class Session:
             handler(self, message)
 
     def _on_value(self, message: Value | Failure) -> None:
-        self._learn_ready([message.ref])
-        holds = self._take_holds(message)
-        with self._lock:
-            pending = self._values.get(message.ref)
-            if pending is not None and pending.outcome is None:
-                pending.complete(message, holds)
+        self._ledger.value_came(message, self._take_holds(message))
 
     def _on_reply(self, message: Reply | Refusal) -> None:
-        holds = self._take_holds(message)
-        with self._lock:
-            pending = self._replies.get(message.request)
-            if pending is not None:
-                pending.complete(message, holds)
+        self._ledger.reply_came(message, self._take_holds(message))
 
-    def _take_holds(self, message: Value | Failure | Reply | Refusal) -> list[Hold]:
+    def _take_holds(self, message: Answer) -> list[Hold]:
         # Each reference that comes along was counted once by the bridge. If nobody takes these, they are released.
         return [Hold(number, self._dropped) for number in message.payload.refs]
 
     def _on_ready(self, message: Ready) -> None:
-        self._learn_ready(message.refs)
+        self._ledger.became_ready(message.refs)
         if message.request:
-            with self._lock:
-                pending = self._replies.get(message.request)
-                if pending is not None:
-                    pending.complete(Reply(message.request, Pickled(b"")), ())
-
-    def _learn_ready(self, numbers: Iterable[int]) -> None:
-        with self._lock:
-            for number in numbers:
-                if number not in self._ready:
-                    self._ready.add(number)
-                    for waiter in self._watched.pop(number, ()):
-                        waiter.count_down()
-
-    def _forget(self, numbers: Iterable[int]) -> None:
-        """These numbers were released: what is known of them goes with them."""
-        with self._lock:
-            for number in numbers:
-                self._ready.discard(number)
-                self._watched.pop(number, None)
+            self._ledger.reply_came(Reply(message.request, WATCHED), [])
 
     def _on_log(self, message: Log) -> None:
         if self._log_to_driver:
@@ -730,16 +551,7 @@ class Session:
                     "for detached actors; connect() again for a new session."
                 )
             error = self._ended
-        self._fail_all(error)
-
-    def _fail_all(self, error: BaseException) -> None:
-        with self._lock:
-            pending = [entry for entry in (*self._values.values(), *self._replies.values()) if entry.outcome is None]
-            waiters = [waiter for waiting in self._watched.values() for waiter in waiting]
-            for entry in pending:
-                entry.complete(error, ())
-        for waiter in waiters:
-            waiter.count_down(at_once=True)
+        self._ledger.end(error)
 
 
 _HANDLERS: dict[type, Callable[[Session, Any], None]] = {
@@ -771,18 +583,19 @@ def _decorate_with(session: Session | None, options: dict[str, Any], target: Any
         return make_actor_class(target, options, session)
     if isinstance(target, FunctionType):
         return make_function(target, options, session)
-    raise TypeError(f"@remote decorates a function or a class, not {_type_name(target)}: wrap it in a function")
+    raise TypeError(f"@remote decorates a function or a class, not {type_name(target)}: wrap it in a function")
+
+
+def _parts(numbers: list[int]) -> Iterator[list[int]]:
+    """A list of references in pieces that fit into a message."""
+    for start in range(0, len(numbers), REFS_PER_MESSAGE):
+        yield numbers[start : start + REFS_PER_MESSAGE]
 
 
 def _as_returned(refs: list[ObjectRef[Any]]) -> Any:
     if not refs:
         return None
     return refs[0] if len(refs) == 1 else refs
-
-
-def _type_name(value: Any) -> str:
-    kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _limit(timeout: float | None) -> float | None:

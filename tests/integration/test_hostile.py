@@ -217,7 +217,7 @@ def test_unpickling_that_raises(own_session: ray.Session, bomb: type[BaseExcepti
 
 def test_objects_above_the_limit(session: ray.Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways; the limit of this head is 1 GiB, and is lowered for the client here."""
-    monkeypatch.setattr(session, "_object_max", 1_000_000)
+    monkeypatch.setattr(session._packer, "object_max", 1_000_000)
     with pytest.raises(ray.PayloadTooLarge, match=r"the value of type numpy\.ndarray has 2,000,\d+ bytes.*1,000,000"):
         ray.put(np.zeros(2_000_000, dtype=np.uint8))
     with pytest.raises(ValueError, match="argument 0 of"):

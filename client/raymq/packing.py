@@ -1,0 +1,159 @@
+"""Values of a session on their way out and in: what stands for references and their like, and errors that name them."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+from types import FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from raymq import exceptions, pickling, remote_errors
+from raymq.actors import ActorClass, ActorHandle
+from raymq.errors import NotPicklable, NotUnpicklable, PayloadTooLarge, RaymqError, WrongSession
+from raymq.functions import RemoteFunction
+from raymq.protocol.limits import REFS_MAX, TEXT_MAX
+from raymq.protocol.messages import Failure, Pickled, Refusal
+from raymq.refs import Held, Hold, ObjectRef
+from raymq.waiting import Answer, payload_of
+
+if TYPE_CHECKING:
+    from raymq.session import Session
+
+
+class Packer:
+    """Pickles and unpickles for one session.
+
+    Args:
+        session: whose references these are.
+        prepare: gives a remote function's number and options in this session, after its definition was sent.
+    """
+
+    def __init__(self, session: Session, prepare: Callable[[Any], tuple[int, bytes]]) -> None:
+        self.object_max = 0
+        self._session = session
+        self._prepare = prepare
+
+    # --- out
+
+    def pack(self, value: Any, what: Callable[[], str]) -> Pickled:
+        """Pickle a value. ``what`` says what it is, where an error has to.
+
+        Raises:
+            NotPicklable: it, or something in it, cannot be pickled.
+            PayloadTooLarge: it is above the broker's limit.
+            WrongSession: it mentions a reference of another session.
+        """
+        refs: list[int] = []
+        try:
+            payload = pickling.dumps(value, functools.partial(self._replace, refs), refs)
+        except RaymqError:
+            raise
+        except Exception as error:
+            raise NotPicklable(f"{what()} cannot be pickled: {type(error).__name__}: {error}") from error
+        if len(refs) > REFS_MAX:
+            raise PayloadTooLarge(
+                f"{what()} mentions {len(refs):,} references; at most {REFS_MAX:,} can travel at once"
+            )
+        if payload.nbytes > self.object_max:
+            raise PayloadTooLarge(
+                f"{what()} has {payload.nbytes:,} bytes pickled; this broker takes objects up to "
+                f"{self.object_max:,} (raymq start --max-object-size)"
+            )
+        return payload
+
+    def pack_call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pickled:
+        """Pickle a call's arguments; an error names the one that is at fault."""
+        return self.pack((args, kwargs), lambda: self._culprit(name, args, kwargs))
+
+    def pack_options(self, options: dict[str, Any], name: str) -> bytes:
+        """Pickle options, which travel beside the payload and are small."""
+        payload = self.pack(options, lambda: f"an option of {name}")
+        if payload.buffers or payload.nbytes > TEXT_MAX:
+            raise PayloadTooLarge(f"the options of {name} have {payload.nbytes:,} bytes pickled; at most {TEXT_MAX:,}")
+        return bytes(payload.inband)
+
+    def own(self, held: Held) -> int:
+        """The number of something that this session holds.
+
+        Raises:
+            WrongSession: another session holds it.
+        """
+        if held._session is not self._session:
+            raise WrongSession(
+                f"{held!r} belongs to {held._session!r}, not to {self._session!r}: use it with its own session"
+            )
+        return held._hold.number
+
+    def _replace(self, refs: list[int], value: Any) -> pickling.Fields | None:
+        kind = type(value)
+        if kind is ObjectRef:
+            refs.append(self.own(value))
+            return "ref", refs[-1]
+        if kind is ActorHandle:
+            refs.append(self.own(value))
+            return "actor", refs[-1]
+        if kind is RemoteFunction or kind is ActorClass:
+            number, options = self._prepare(value)
+            refs.append(number)
+            return "function", number, options
+        if kind is ModuleType or kind is FunctionType or kind is type:
+            return pickling.raymq_name(value)
+        return None
+
+    def _culprit(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """Which argument of a call cannot be pickled, or is the largest."""
+        largest = ("the arguments", -1)
+        for key, value in itertools.chain(enumerate(args), kwargs.items()):
+            which = f"argument {key!r} of {name}, a {type_name(value)},"
+            try:
+                nbytes = pickling.dumps(value, functools.partial(self._replace, [])).nbytes
+            except Exception:
+                return which
+            largest = max(largest, (which, nbytes), key=lambda entry: entry[1])
+        return largest[0]
+
+    # --- in
+
+    def unpack(self, answer: Answer, holds: dict[int, Hold]) -> Any:
+        """The value that an answer carries, or raise the error that it describes.
+
+        Args:
+            answer: what came.
+            holds: the references that came along.
+
+        Raises:
+            NotUnpicklable: the value cannot be rebuilt here.
+        """
+        load = functools.partial(self._load, holds)
+        if isinstance(answer, Failure | Refusal):
+            raise remote_errors.rebuild(answer.error, payload_of(answer), load)
+        try:
+            return load(payload_of(answer))
+        except (ModuleNotFoundError, AttributeError) as error:
+            raise NotUnpicklable(
+                f"the value needs what this machine does not have: {error}. Install it here, or return plain data."
+            ) from error
+        except Exception as error:
+            raise NotUnpicklable(f"the value cannot be rebuilt here: {type(error).__name__}: {error}") from error
+
+    def _load(self, holds: dict[int, Hold], payload: Pickled) -> Any:
+        def resolve(kind: str, *fields: Any) -> Any:
+            if kind == "ref":
+                return ObjectRef(self._session, holds[fields[0]])
+            if kind == "actor":
+                number, class_name, shape = fields
+                return ActorHandle(self._session, holds[number], class_name, shape)
+            if kind == "error":
+                return remote_errors.from_description(*fields)
+            if kind == "exception":
+                return getattr(exceptions, fields[0])
+            raise NotUnpicklable(f"the value mentions a {kind}, which has no meaning on a client")
+
+        return pickling.loads(payload, resolve)
+
+
+def type_name(value: Any) -> str:
+    """A value's type, as an error names it."""
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
