@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from raymq.connection import HELLO_INTERVAL, State
+from raymq.connection import HELLO_INTERVAL, LATE, State
 from raymq.protocol import limits
 from raymq.protocol.route import Kind, Lane
 
@@ -21,8 +21,11 @@ from tests.protocol.test_channel import shrink_limits
 SPAN = 10.0
 """Seconds in which a test's faults come; shorter than the grace, so that a session outlives all of them."""
 
-QUIET = 35.0
+QUIET = 25.0
 """Seconds after the last fault in which everything must have arrived: several of the longest probe intervals."""
+
+HEALED = 35.0
+"""Seconds after which no fault lasts where a session may end of them: longer than lease and grace."""
 
 SLOT = 5.0
 """Each hurts the bridge's hop at most once: a bridge that cannot come back within two heartbeats is lost by design."""
@@ -109,9 +112,9 @@ def gentle_faults(draw: st.DrawFn) -> list[Fault]:
 @st.composite
 def wild_faults(draw: st.DrawFn) -> list[Fault]:
     """Anything, and for any time: a session may end of it."""
-    faults = draw(st.lists(client_faults(span=60.0), max_size=4))
+    faults = draw(st.lists(client_faults(span=HEALED), max_size=4))
     for start in draw(st.lists(seconds, max_size=3)):
-        faults.append(draw(cable_faults(the_bridge, start, 30.0, 30.0)))
+        faults.append(draw(cable_faults(the_bridge, start, HEALED - start, HEALED - start)))
     for start in draw(st.lists(seconds, max_size=2)):
         faults.append(
             draw(
@@ -166,7 +169,7 @@ def check_no_storm(world: World, elapsed: float, faults: int, needed: int) -> No
         assert count[kind] <= 2 * elapsed + some, kind
 
 
-@settings(max_examples=250)
+@settings(max_examples=400)
 @given(gentle_faults(), traffic)
 def test_a_session_outlives_every_fault_that_heals_in_time(
     faults: list[Fault], values: list[tuple[float, str, list[int]]]
@@ -185,17 +188,30 @@ def test_a_session_outlives_every_fault_that_heals_in_time(
     assert world.broker.bridges == {}
 
 
-@settings(max_examples=250)
+@settings(max_examples=300)
 @given(wild_faults(), traffic)
 def test_a_session_lives_whole_or_is_over_on_both_sides(
     faults: list[Fault], values: list[tuple[float, str, list[int]]]
 ) -> None:
     world = World()
     run(world, faults, values)
-    elapsed = SPAN + 60.0 + TIMING.lease + TIMING.grace + QUIET
+    elapsed = HEALED + TIMING.lease + TIMING.grace + LATE + QUIET
     world.run(elapsed)
     if world.client.connection.state is State.OPEN and world.client.alive:
         world.check_whole()
     else:
         world.check_over()
     check_no_storm(world, elapsed, len(faults), packets_of(values))
+
+
+def test_a_broker_that_never_comes_back() -> None:
+    """Both sides give up on their own."""
+    world = World()
+    world.run(2.0)
+    world.supervised = False
+    world.kill_broker(down=1e9)
+    world.run(TIMING.lease + TIMING.grace + LATE + 2.0)
+    assert [event.code for event in world.client.over] == ["unreachable"]
+    assert [event.code for event in world.bridges[0].over] == ["orphaned"]
+    assert not world.client.alive
+    assert not world.bridges[0].alive

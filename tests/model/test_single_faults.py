@@ -41,7 +41,7 @@ def break_unnoticed(world: World, cable: Cable, direction: int) -> None:
 
 
 def kill_broker(world: World, cable: Cable, direction: int) -> None:
-    world.at(world.now, lambda: world.kill_broker(down=0.5))
+    world.at(world.now, lambda: world.kill_broker(down=0.1))
 
 
 FAULTS = [lose, break_at_once, break_unnoticed, kill_broker]
@@ -68,7 +68,7 @@ def test_every_packet_of_a_session(fault: Callable[[World, Cable, int], None], p
         plan(world, fault, place, number)
         for side in ("client", "bridge"):
             world.at(world.now + 0.2, lambda side=side: talk(world, side, [3, 40, 100]))
-        world.run(1.5)
+        world.run(2.5)
         if number > 6 and not hit(world):
             break
         world.run(6.5)
@@ -85,7 +85,7 @@ def test_every_packet_of_its_end(
     for number in range(1, LAST + 1):
         world = World()
         talk(world, "client", [3, 40])
-        world.run(2.0)
+        world.run(3.0)
         world.supervised = False
         plan(world, fault, place, number)
         if way == "abandon":

@@ -30,7 +30,7 @@ from tests.broker.desk import HELLO, SESSION, TOKEN, VERSIONS, check_invariants
 TIMING = Timing(heartbeat=1.0, lease=5.0, grace=12.0)
 CLUSTER = {**VERSIONS, "job_id": "01000000"}
 LATENCY = 0.01
-OPENING = 0.3
+OPENING = 1.5
 """Seconds that a bridge takes to open a session."""
 
 RESPAWN = 1.0
