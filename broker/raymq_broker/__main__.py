@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import sys
 from dataclasses import asdict
 
@@ -32,7 +33,9 @@ def endpoint(host: str, port: int) -> str:
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 
-@click.command(context_settings={"show_default": True, "auto_envvar_prefix": "RAYMQ"})
+@click.command(
+    context_settings={"show_default": True, "auto_envvar_prefix": "RAYMQ_BROKER", "help_option_names": ["-h", "--help"]}
+)
 @click.option("--host", default="127.0.0.1", help="Address to listen on for clients.")
 @click.option("--port", default=limits.PORT, help="Port to listen on for clients; 0 picks a free one.")
 @click.option("--bridges", required=True, help="Endpoint to listen on for bridges: ipc://PATH or tcp://HOST:PORT.")
@@ -65,7 +68,7 @@ def main(
             "--insecure if the network is trusted."
         )
     try:
-        settings = Settings(limits.Timing(heartbeat_interval, lease, grace), max_sessions, max_object_size)
+        settings = Settings(limits.Timing(heartbeat_interval, lease, grace), max_sessions, max_object_size, os.getpid())
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     log = daemon.configure_logging(log_format, process="broker")

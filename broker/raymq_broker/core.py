@@ -21,7 +21,7 @@ from typing import Any
 from raymq.errors import RemoteProtocolError
 from raymq.protocol import versions
 from raymq.protocol.control import TOKEN_SIZE, decode_control, encode_control
-from raymq.protocol.limits import OBJECT_MAX, SESSIONS_MAX, Timing
+from raymq.protocol.limits import CLIENT_TEXT_MAX, HELLO_MAX, OBJECT_MAX, SESSIONS_MAX, Timing
 from raymq.protocol.route import SWITCHED, Kind, Lane, Route, decode_route, encode_route
 from raymq.protocol.version import PROTOCOL_NEWEST, PROTOCOL_OLDEST, __version__
 
@@ -42,6 +42,7 @@ class Settings:
     timing: Timing = Timing()  # noqa: RUF009 - it is frozen
     sessions_max: int = SESSIONS_MAX
     object_max: int = OBJECT_MAX
+    pid: int = 0
 
 
 class Broker:
@@ -175,6 +176,9 @@ class Broker:
     # --- clients
 
     def _hello(self, event: Came, route: Route, fields: dict[str, Any], now: float) -> None:
+        if len(event.frames[1]) > HELLO_MAX:
+            self._refuse(event, route, "malformed", f"a HELLO has at most {HELLO_MAX:,} bytes")
+            return
         protocol = versions.common_protocol(fields["protocol"])
         if protocol is None:
             ours = f"{PROTOCOL_OLDEST} to {PROTOCOL_NEWEST}"
@@ -206,7 +210,9 @@ class Broker:
             self._refuse(event, route, "limit-reached", text, retry=True)
             return
         digest = hashlib.sha256(fields["token"]).digest()
-        session = Session(route.session, digest, protocol, fields["client"], fields["job"], now, now, changed=now)
+        session = Session(
+            route.session, digest, protocol, _describe(fields["client"]), fields["job"], now, now, changed=now
+        )
         self._bind(session, route.lane, event.peer)
         self.sessions[session.id] = session
         self._log("info", "session_waiting", session)
@@ -560,7 +566,7 @@ class Broker:
             }
             for session in self.sessions.values()
         ]
-        broker = {"version": __version__, "uptime": now - self._started}
+        broker = {"version": __version__, "pid": self.settings.pid, "uptime": now - self._started}
         self._reply(
             event, route, Kind.STATUS_REPLY,
             broker=broker, bridges=bridges, sessions=sessions, counters=dict(self.counters),
@@ -602,6 +608,14 @@ class Broker:
             return
         self._complaints[what] = (now + COMPLAINT_INTERVAL, 0)
         self._actions.append(Log("warning", what, {**fields, "suppressed": suppressed}))
+
+
+def _describe(client: dict[str, Any]) -> dict[str, Any]:
+    """What the broker keeps of a client's description: what it is judged by, and what people want to see of it."""
+    texts = ("user", "host", "program", "python", "raymq", "ray")
+    kept = {key: str(client[key])[:CLIENT_TEXT_MAX] for key in texts if key in client}
+    pid = client.get("pid")
+    return {**kept, "pid": pid if type(pid) is int and 0 <= pid < 1 << 63 else 0}
 
 
 def _token_fits(session: Session, token: bytes) -> bool:

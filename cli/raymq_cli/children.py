@@ -49,9 +49,16 @@ def command(spawn: Spawn, options: Options, directory: Path) -> list[str]:
     return _COMMANDS[spawn.role](spawn, options, directory, endpoint)
 
 
-def environment(spawn: Spawn, inherited: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a child: ours, and what it needs to talk with the cluster."""
-    return {**inherited, **spawn.env}
+def environment(spawn: Spawn, options: Options, inherited: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a child: ours, and what it needs to talk with the cluster.
+
+    Passwords go this way since every user of the machine can read command lines.
+    """
+    redis = {
+        "RAYMQ_BRIDGE_REDIS_USERNAME": options.redis_username,
+        "RAYMQ_BRIDGE_REDIS_PASSWORD": options.redis_password,
+    }
+    return {**inherited, **spawn.env, **{name: value for name, value in redis.items() if value}}
 
 
 def _python(module: str) -> list[str]:
@@ -95,8 +102,6 @@ def _bridge(spawn: Spawn, options: Options, directory: Path, endpoint: str) -> l
         f"--broker={endpoint}",
         f"--address={spawn.address}",
         f"--log-format={options.log_format}",
-        *([f"--redis-username={options.redis_username}"] if options.redis_username else []),
-        *([f"--redis-password={options.redis_password}"] if options.redis_password else []),
     ]
 
 

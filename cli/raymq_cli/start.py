@@ -132,7 +132,9 @@ class _Supervised:
     def _launch(self, spawn: Spawn) -> tuple[list[str], dict[str, str]]:
         if spawn.role is Role.CLUSTER:
             self._directory.clear()
-        return children.command(spawn, self._options, self._directory.path), children.environment(spawn, os.environ)
+        return children.command(spawn, self._options, self._directory.path), children.environment(
+            spawn, self._options, os.environ
+        )
 
     def _note(self, note: Note) -> None:
         with contextlib.suppress(OSError):  # nobody reads our stderr any more: no reason to stop serving

@@ -19,6 +19,8 @@ from raymq.address import Address, parse, resolve
 from raymq.connection import Connection, Ended, Event, RefusedHello, Welcomed
 from raymq.diagnosis import Found, diagnose
 from raymq.protocol import versions
+from raymq.protocol.codec import pack
+from raymq.protocol.limits import HELLO_MAX
 from raymq.protocol.version import PROTOCOL_NEWEST, PROTOCOL_OLDEST, __version__
 from raymq.session import Session, SessionInfo
 from raymq.wire import Wire
@@ -49,6 +51,7 @@ def open_session(
     address: str | None, *, timeout: float, job: dict[str, Any], log_to_driver: bool, name: str | None = None
 ) -> Session:
     """Open a session; see ``raymq.connect``."""
+    _check_job(job)
     where = parse(address)
     endpoint, ipv6 = resolve(where)
     now = time.monotonic()
@@ -84,6 +87,29 @@ def open_session(
         raise
     session._open(wire, _info(session, where, client, welcomed), welcomed.object_max)
     return session
+
+
+def _check_job(job: dict[str, Any]) -> None:
+    """Refuse a runtime environment that cannot be made on the other side.
+
+    Raises:
+        ValueError: it holds what is no plain data, is too large, or names files of this machine.
+    """
+    environment = job.get("runtime_env") or {}
+    try:
+        size = len(pack(job))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"runtime_env takes plain data (strings, numbers, lists, dicts): {error}") from None
+    if size > HELLO_MAX // 2:
+        raise ValueError(f"the runtime_env has {size:,} bytes; at most {HELLO_MAX // 2:,} travel in the handshake")
+    for key in ("working_dir", "py_modules"):
+        value = environment.get(key) or []
+        for path in [value] if isinstance(value, str) else value:
+            if "://" not in str(path):
+                raise ValueError(
+                    f"runtime_env {key}={path!r} is a path on this machine, which the cluster cannot read and raymq "
+                    "does not upload yet: give a URI (https://..., s3://..., gs://...) of a zip file"
+                )
 
 
 def _user() -> str:

@@ -110,7 +110,7 @@ class Connection:
         """Take in a packet from the broker.
 
         Raises:
-            RemoteProtocolError: it is malformed, or breaks the rules of the session's stream.
+            RemoteProtocolError: it is malformed. (Session traffic that is ends the session instead.)
         """
         if not frames:
             raise RemoteProtocolError("an empty message")
@@ -123,10 +123,20 @@ class Connection:
             self._silent = False
             events.append(Silence(0.0))
         if route.kind in SWITCHED:
-            return events + list(self.channel.receive(route.kind, route.lane, frames[1:], now))
+            return events + self._switched(route.kind, route.lane, frames[1:], now)
         if len(frames) != 2:
             raise RemoteProtocolError(f"a control packet has 2 frames, not {len(frames)}")
         return events + self._control(route.kind, Lane(route.lane), frames[1], now)
+
+    def _switched(self, kind: int, lane: int, frames: Sequence[Buffer], now: float) -> list[Event]:
+        try:
+            return list(self.channel.receive(kind, lane, frames, now))
+        except RemoteProtocolError as error:
+            # The stream counts the packet as received, so what was in it would be lost without a word.
+            if self.state is State.ENDED:
+                return []
+            self.abandon()
+            return [Ended("protocol-error", f"the bridge broke the protocol: {error}")]
 
     def _control(self, kind: int, lane: Lane, frame: Buffer, now: float) -> list[Event]:
         if kind == Kind.PING:

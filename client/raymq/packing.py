@@ -97,6 +97,9 @@ class Packer:
             number, options = self._prepare(value)
             refs.append(number)
             return "function", number, options
+        if issubclass(kind, exceptions.RayTaskError):
+            message, cause, *task = value._state()
+            return "error", (message, *task), cause
         if kind is ModuleType or kind is FunctionType or kind is type:
             return pickling.raymq_name(value)
         return None

@@ -57,13 +57,15 @@ def test_a_bridge() -> None:
         "--broker=ipc:///run/x/bridges.sock",
         "--address=10.0.0.1:6379",
         "--log-format=json",
-        "--redis-password=secret",
     ]
 
 
 def test_the_environment_is_ours_and_the_clusters() -> None:
     spawn = Spawn(1, Role.BRIDGE, env={"TOKEN": "new"})
-    assert children.environment(spawn, {"HOME": "/h", "TOKEN": "old"}) == {"HOME": "/h", "TOKEN": "new"}
+    inherited = {"HOME": "/h", "TOKEN": "old"}
+    assert children.environment(spawn, Options(), inherited) == {"HOME": "/h", "TOKEN": "new"}
+    redis = children.environment(spawn, Options(redis_password="secret"), inherited)
+    assert redis == {"HOME": "/h", "TOKEN": "new", "RAYMQ_BRIDGE_REDIS_PASSWORD": "secret"}
 
 
 @pytest.mark.parametrize(

@@ -315,7 +315,6 @@ HOSTILE: dict[str, list[Buffer]] = {
     "a client's packet": [encode_route(Kind.HELLO, SESSION), b"\x80"],
     "a kind of the future": [b"RYMQ\x01\x6f\x00\x00" + SESSION, b"\x80"],
     "no map": [encode_route(Kind.WELCOME, SESSION), b"\xc1"],
-    "no stream": [encode_route(Kind.DATA, SESSION), b"\xc1"],
 }
 
 
@@ -325,6 +324,15 @@ def test_what_breaks_the_protocol_is_refused(line: Line, name: str) -> None:
     with pytest.raises(RemoteProtocolError):
         line.connection.receive(HOSTILE[name], line.now)
     assert line.connection.state is State.OPEN
+
+
+def test_session_traffic_that_breaks_the_protocol_ends_the_session(line: Line) -> None:
+    """The stream has counted the packet: what was in it would be lost without a word."""
+    line.open()
+    (event,) = line.connection.receive([encode_route(Kind.DATA, SESSION), b"\xc1"], line.now)
+    assert isinstance(event, Ended)
+    assert event.code == "protocol-error"
+    assert line.connection.state is State.ENDED
 
 
 def greeting(line: Line) -> None:

@@ -249,3 +249,81 @@ def test_long_error_texts(session: ray.Session) -> None:
     with pytest.raises(ValueError, match="characters") as caught:
         ray.get(fail.remote())
     assert len(str(caught.value)) < 100_000
+
+
+def test_a_failure_whose_cause_is_above_the_limit(brisk: Head) -> None:
+    """The description arrives, and the bridge lives on."""
+    with brisk.connect() as session:
+        session._packer.object_max = 1 << 40
+
+        @session.remote(num_cpus=0)
+        def fail() -> None:
+            error = ValueError("large")
+            error.load = [bytes(100_000)] * 3 + [bytes(range(256)) * 10_000]  # type: ignore[attr-defined]
+            raise error
+
+        with pytest.raises(ray.exceptions.RayError, match="large"):
+            session.get(fail.remote())
+        assert session.get(session.put(1)) == 1
+
+
+def test_much_output(session: ray.Session, capfd: pytest.CaptureFixture[str]) -> None:
+    """More lines at once than fit into one message."""
+
+    @ray.remote(num_cpus=0)
+    def speak() -> None:
+        print("\n".join(f"{number:06} {'x' * 50_000}" for number in range(400)))
+        print("the last line")
+
+    ray.get(speak.remote())
+    printed: list[str] = []
+
+    def all_here() -> bool:
+        printed.append(capfd.readouterr().out)
+        return "the last line" in printed[-1]
+
+    wait_until(all_here, "the last line has come")
+    assert ray.get(ray.put(1)) == 1
+
+
+def test_references_in_causes_live_as_long_as_they_are_held(session: ray.Session) -> None:
+    @ray.remote(num_returns=2, num_cpus=0)
+    def fail(box: list[Any]) -> None:
+        raise ValueError("with a reference", box[0])
+
+    reference = ray.put("still here")
+    first, second = fail.remote([reference])
+    for _ in range(3):
+        for failed in (first, second):
+            with pytest.raises(ValueError, match="with a reference") as caught:
+                ray.get(failed)
+            assert ray.get(caught.value.cause.args[1]) == "still here"  # type: ignore[attr-defined]
+            del caught
+    assert ray.get(reference) == "still here"
+
+
+def test_a_caught_error_can_be_handed_on(session: ray.Session) -> None:
+    @ray.remote(num_cpus=0)
+    def fail() -> None:
+        raise KeyError("k")
+
+    @ray.remote(num_cpus=0)
+    def look(box: list[BaseException]) -> tuple[bool, bool, str]:
+        (error,) = box  # alone, as an argument, Ray would take it for a dependency that failed
+        return isinstance(error, KeyError), isinstance(error, ray.exceptions.RayTaskError), str(error)
+
+    with pytest.raises(KeyError) as caught:
+        ray.get(fail.remote())
+    was_key_error, was_task_error, text = ray.get(look.remote([caught.value]))
+    assert was_key_error
+    assert was_task_error
+    assert "KeyError: 'k'" in text
+
+
+def test_a_runtime_env_that_cannot_be_made_there(cluster: Head, tmp_path: Any) -> None:
+    with pytest.raises(ValueError, match="takes plain data"):
+        ray.connect(cluster.address, runtime_env={"working_dir": tmp_path})
+    with pytest.raises(ValueError, match=r"working_dir=.* is a path on this machine"):
+        ray.connect(cluster.address, runtime_env={"working_dir": str(tmp_path)})
+    with pytest.raises(ray.Refused, match="the Ray job could not be started"):
+        ray.connect(cluster.address, runtime_env={"env_vars": 7}, timeout=60)

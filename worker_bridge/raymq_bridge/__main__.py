@@ -6,7 +6,9 @@ import click
 from raymq import daemon
 
 
-@click.command(context_settings={"show_default": True, "auto_envvar_prefix": "RAYMQ"})
+@click.command(
+    context_settings={"show_default": True, "auto_envvar_prefix": "RAYMQ_BRIDGE", "help_option_names": ["-h", "--help"]}
+)
 @click.option("--broker", required=True, help="The broker's endpoint for bridges: ipc://PATH or tcp://HOST:PORT.")
 @click.option("--address", default="auto", help="The Ray cluster: HOST:PORT of its GCS, or auto.")
 @click.option("--redis-username", default="", help="Handed to Ray.")

@@ -14,11 +14,11 @@ from typing import Any
 
 import structlog
 import zmq
-from raymq.errors import RemoteProtocolError
+from raymq.errors import PayloadTooLarge, RemoteProtocolError
 from raymq.protocol import versions
-from raymq.protocol.channel import Arrived, Delivered, Received
+from raymq.protocol.channel import Arrived, Channel, Delivered, Received
 from raymq.protocol.limits import MESSAGE_MAX, Timing
-from raymq.protocol.messages import Coming, Message, Pickled
+from raymq.protocol.messages import Coming, Message, Pickled, Value
 from raymq.protocol.route import Lane
 
 from raymq_bridge import cluster
@@ -50,6 +50,7 @@ class Bridge:
         self._description = {**versions.description(), "ray": cluster.VERSION}
         self._link = Link(uuid.uuid4().bytes, os.getpid(), self._description, time.monotonic())
         self._outbox: queue.SimpleQueue[Message | Consumed | Taken] = queue.SimpleQueue()
+        self._connected: queue.SimpleQueue[dict[str, Any] | Exception] = queue.SimpleQueue()
         self._goodbye = False
         self._failure = ""
         self._stopping = False
@@ -99,6 +100,8 @@ class Bridge:
             poller.register(dealer, zmq.POLLIN)
         poller.register(self._wake_reader, zmq.POLLIN)
         while True:
+            if not self._connected.empty():
+                self._on_connected(self._connected.get())
             self._take_outbox()
             packets, events = self._link.poll(time.monotonic())
             for lane, frames in packets:
@@ -158,11 +161,23 @@ class Bridge:
                 self._log.info("session_closed", code=event.code, message=event.message)
 
     def _start_session(self, opened: Opened) -> None:
+        # In a thread of its own: Ray may take minutes, and the session may be closed meanwhile.
+        threading.Thread(target=self._connect, args=(opened.job,), name="raymq_connect", daemon=True).start()
+
+    def _connect(self, job: dict[str, Any]) -> None:
         try:
-            job = cluster.connect(self._address, opened.job, self._redis)
-        except cluster.NoCluster as error:
-            self._log.warning("no_cluster", error=str(error))
-            self._link.failed("no-cluster", str(error))
+            self._connected.put(cluster.connect(self._address, job, self._redis))
+        except Exception as error:
+            self._connected.put(error)
+        self._wake()
+
+    def _on_connected(self, job: dict[str, Any] | Exception) -> None:
+        if isinstance(job, Exception):
+            self._log.warning("no_job", error=str(job))
+            if isinstance(job, cluster.NoCluster):
+                self._link.failed("no-cluster", str(job))
+            else:
+                self._link.failed("bad-job", f"the Ray job could not be started: {type(job).__name__}: {job}")
             return
         channel = self._link.channel
         if channel is None:
@@ -200,17 +215,24 @@ class Bridge:
             if isinstance(message, Taken):
                 channel.taken(message.nbytes, time.monotonic())
                 continue
-            payload = getattr(message, "payload", None)
-            if isinstance(payload, Pickled):
-                payload = channel.announce(payload)
-                if isinstance(payload, Coming):
-                    self._held[payload.transfer] = message.payload.nbytes
-                    message = message._replace(payload=payload)
-            channel.send(message)
+            try:
+                self._send_message(channel, message)
+            except PayloadTooLarge as error:
+                self._failed(error)
         if self._failure and self._link.state is LinkState.SERVING:
             self._link.ended("internal-error", self._failure)
         elif self._goodbye and self._link.state is LinkState.SERVING:
             self._link.ended("goodbye", "the client said goodbye")
+
+    def _send_message(self, channel: Channel, message: Any) -> None:
+        payload = getattr(message, "payload", None)
+        if isinstance(payload, Pickled):
+            announced = channel.announce(payload)
+            if isinstance(announced, Coming):
+                if isinstance(message, Value):
+                    self._held[announced.transfer] = payload.nbytes
+                message = message._replace(payload=announced)
+        channel.send(message)
 
     # --- the end
 

@@ -67,7 +67,7 @@ def connect(address: str, job: dict[str, Any], redis: dict[str, str]) -> dict[st
             configure_logging=False,
             **options,
         )
-    except (ConnectionError, ray.exceptions.RayError, RuntimeError, ValueError) as error:
+    except (ConnectionError, ray.exceptions.RayError) as error:
         raise NoCluster(f"no Ray cluster at {address}: {_causes(error)}") from error
     # Workers' output goes to the client, not to the bridge's own log.
     global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
@@ -177,7 +177,11 @@ def identity(value: Any) -> bytes:
 def actor_shape(handle: Any) -> tuple[str, dict[str, int]]:
     """An actor's class name, and for each of its methods the number of values that it returns."""
     returns = handle._ray_method_num_returns
-    methods = {name: _int(returns.get(name)) for name in handle._ray_method_signatures if not name.startswith("__ray_")}
+    methods = {
+        name: _int(returns.get(name))
+        for name in handle._ray_method_signatures
+        if not name.startswith("__") or name == "__call__"
+    }
     return handle._ray_actor_creation_function_descriptor.class_name, methods
 
 
@@ -214,6 +218,18 @@ def is_error(value: Any) -> bool:
 def is_error_class(value: Any) -> bool:
     """Whether this is one of Ray's exception classes; the client has one of the same name."""
     return isinstance(value, type) and value.__module__ == ray.exceptions.__name__
+
+
+def task_error(task: tuple[Any, ...], cause: BaseException | None) -> Any:
+    """A ``RayTaskError`` as a client describes one that it hands on.
+
+    Args:
+        task: the message, the function, the traceback, the process id and the node.
+        cause: what the task raised, or None where the client could not rebuild it.
+    """
+    message, function, text, pid, ip = task
+    raised = cause or ray.exceptions.RayError(message)
+    return ray.exceptions.RayTaskError(function, text, raised, pid=pid, ip=ip).as_instanceof_cause()
 
 
 # --- names of raymq on a worker

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import operator
 import queue
@@ -10,8 +11,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from raymq import pickling
+from raymq.errors import PayloadTooLarge
 from raymq.protocol.channel import Arrived, Received
-from raymq.protocol.limits import INLINE_MAX, REFS_MAX
+from raymq.protocol.limits import INLINE_MAX, REFS_MAX, TEXT_MAX
 from raymq.protocol.messages import (
     NOTHING,
     Call,
@@ -111,9 +113,7 @@ class Executor:
 
     def start(self) -> None:
         """Start both threads."""
-        cluster.listen_to_workers(
-            lambda stream, lines: self._send(Log({"stream": stream}, [clip(line) for line in lines]))
-        )
+        cluster.listen_to_workers(self._on_lines)
         for thread in self._threads:
             thread.start()
 
@@ -131,6 +131,18 @@ class Executor:
         with self._room:
             self._held -= nbytes
             self._room.notify()
+
+    def _on_lines(self, stream: str, lines: list[str]) -> None:
+        part: list[str] = []
+        size = 0
+        for line in map(clip, lines):
+            if part and size + len(line) > TEXT_MAX:
+                self._send(Log({"stream": stream}, part))
+                part, size = [], 0
+            part.append(line)
+            size += len(line)
+        if part:
+            self._send(Log({"stream": stream}, part))
 
     def _guard(self, run: Callable[[], None]) -> None:
         try:
@@ -218,9 +230,10 @@ class Executor:
         for number in message.refs:
             try:
                 real = self._real(number)
-            except BaseException as error:
-                failed = self._failed(error, "a reference")
-                self._send(Failure(number, failed.error, failed.cause))
+                if not cluster.is_reference(real):
+                    raise TypeError("only objects have values; this is an actor")
+            except Exception as error:
+                self._send(self._failure(number, self._failed(error, "a reference")))
                 continue
             self._fetching.add(number)
             cluster.on_value(real, functools.partial(self._on_value, number))
@@ -233,14 +246,14 @@ class Executor:
 
     def _watch(self, message: Watch) -> None:
         pending: dict[int, Any] = {}
-        ready = []
         for number in message.refs:
-            try:
-                pending[number] = self._real(number)
-            except (DependencyFailed, LookupError):
-                ready.append(number)  # there is an error to be fetched
+            with contextlib.suppress(DependencyFailed, LookupError):
+                real = self._real(number)
+                if cluster.is_reference(real):
+                    pending[number] = real
         now = cluster.ready_now(list(pending.values()), fetch_local=message.fetch_local)
-        ready += [number for number, real in pending.items() if cluster.identity(real) in now]
+        # What is not pending has an error to be fetched: that is to be ready, too.
+        ready = [n for n in message.refs if n not in pending or cluster.identity(pending[n]) in now]
         self._send(Ready(message.request, ready))
         for number in pending.keys() - set(ready):
             cluster.on_ready(pending[number], functools.partial(self._send, Ready(0, [number])))
@@ -258,7 +271,7 @@ class Executor:
             payload = self._dump(operation(*args, **kwargs))
         except BaseException as error:
             failed = self._failed(error, f"an argument of {message.operation}")
-            self._send(Refusal(message.request, failed.error, failed.cause))
+            self._send(Refusal(message.request, failed.error, self._dump_cause(failed)))
             return
         self._send(Reply(message.request, payload))
 
@@ -277,26 +290,23 @@ class Executor:
 
     def _answer(self, number: int, value: Any) -> Message:
         if cluster.is_error(value):
-            failed = self._failed(value, "")
-            return Failure(number, failed.error, failed.cause)
+            return self._failure(number, self._failed(value, ""))
         try:
             payload = self._dump(value)
+        except PayloadTooLarge as error:
+            return self._failure(number, own("PayloadTooLarge", f"the value of type {_name(value)} {error}"))
         except BaseException as error:
             text = f"the value of type {_name(value)} cannot be sent back: {type(error).__name__}: {error}"
-            failed = own("NotPicklable", text)
-            return Failure(number, failed.error, failed.cause)
+            return self._failure(number, own("NotPicklable", clip(text)))
         nbytes = payload.nbytes
-        if nbytes > self._object_max:
-            text = (
-                f"the value of type {_name(value)} has {nbytes:,} bytes; this broker takes up to {self._object_max:,}"
-            )
-            failed = own("PayloadTooLarge", text)
-            return Failure(number, failed.error, failed.cause)
         if nbytes > INLINE_MAX:
             with self._room:
                 self._room.wait_for(lambda: self._held < HELD_MAX)
                 self._held += nbytes
         return Value(number, payload)
+
+    def _failure(self, number: int, failed: Failed) -> Failure:
+        return Failure(number, failed.error, self._dump_cause(failed))
 
     # --- between numbers and real objects
 
@@ -324,7 +334,10 @@ class Executor:
         return pickling.loads(payload, self._resolve)
 
     def _resolve(self, kind: str, *fields: Any) -> Any:
-        return _RESOLVERS[kind](self, *fields)
+        resolver = _RESOLVERS.get(kind)
+        if resolver is None:
+            raise ValueError(f"the payload mentions a {kind!r}, which this bridge does not know")
+        return resolver(self, *fields)
 
     def _resolve_function(self, function: int, options: bytes) -> Any:
         if function not in self._functions:
@@ -337,16 +350,37 @@ class Executor:
         return self._real(number)
 
     def _dump(self, value: Any) -> Pickled:
+        """Pickle a value; each reference in it is handed out once more.
+
+        Raises:
+            PayloadTooLarge: it is above a limit.
+            Exception: whatever the user's classes raise.
+        """
         refs: list[int] = []
         try:
             payload = pickling.dumps(value, functools.partial(self._replace, refs), refs)
             if len(refs) > REFS_MAX:
-                raise ValueError(f"it mentions {len(refs):,} references; at most {REFS_MAX:,} can travel in one value")
+                raise PayloadTooLarge(
+                    f"mentions {len(refs):,} references; at most {REFS_MAX:,} can travel in one value"
+                )
+            if payload.nbytes > self._object_max:
+                raise PayloadTooLarge(
+                    f"has {payload.nbytes:,} bytes; this broker takes up to {self._object_max:,} (--max-object-size)"
+                )
             return payload
         except BaseException:
             for number in refs:
                 self._table.release(number)
             raise
+
+    def _dump_cause(self, failed: Failed) -> Pickled:
+        """The cause of a failure, pickled each time that it is sent: the references in it are handed out each time."""
+        if failed.cause is None:
+            return NOTHING
+        try:
+            return self._dump(failed.cause)
+        except BaseException:
+            return NOTHING  # the description has to do
 
     def _replace(self, refs: list[int], value: Any) -> pickling.Fields | None:
         if cluster.is_reference(value):
@@ -374,11 +408,8 @@ class Executor:
             return error.failed
         if isinstance(error, ModuleNotFoundError):
             return own("NotUnpicklable", _missing_module(error, what))
-        cause: Any = getattr(error, "cause", None) if cluster.is_error(error) else error
-        try:
-            return Failed(describe(error), self._dump(cause) if cause is not None else NOTHING)
-        except BaseException:
-            return Failed(describe(error), NOTHING)
+        cause = getattr(error, "cause", None) if cluster.is_error(error) else error
+        return Failed(describe(error), cause)
 
 
 def _missing_module(error: ModuleNotFoundError, what: str) -> str:
@@ -412,5 +443,6 @@ _RESOLVERS: dict[str, Callable[..., Any]] = {
     "function": Executor._resolve_function,
     "module": lambda _, name: cluster.named(name),
     "name": lambda _, module, name: cluster.named(module, name),
+    "error": lambda _, task, cause: cluster.task_error(task, cause),
 }
 """What stands on the wire for an object, and how the object is found."""

@@ -6,14 +6,18 @@ import traceback
 from typing import Any, NamedTuple
 
 from raymq.protocol.limits import TEXT_MAX
-from raymq.protocol.messages import NOTHING, Pickled
 
 
 class Failed(NamedTuple):
-    """Stands in the table where a call has failed: what the client gets when it asks for the value."""
+    """Stands in the table where a call has failed: what the client gets when it asks for the value.
+
+    Attributes:
+        error: the description.
+        cause: what a task raised, or the error itself if it is not Ray's; None where there is nothing to send.
+    """
 
     error: dict[str, Any]
-    cause: Pickled
+    cause: BaseException | None
 
 
 class DependencyFailed(Exception):
@@ -64,4 +68,4 @@ def _message(error: BaseException) -> str:
 
 def own(kind: str, message: str) -> Failed:
     """An error of raymq's own, named as in ``raymq.errors``."""
-    return Failed({"type": kind, "mro": [], "message": message, "traceback": ""}, NOTHING)
+    return Failed({"type": kind, "mro": [], "message": message, "traceback": ""}, None)

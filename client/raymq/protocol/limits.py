@@ -48,6 +48,12 @@ TRANSFERS_EARLY = 16
 """Large payloads that may begin before the peer acknowledges the messages that announce them; later ones wait. So a
 receiver whose calls lane hangs holds no more than so many payloads that it cannot place."""
 
+HELLO_MAX = 256 * KIB
+"""Bytes that a HELLO may have, so that what it says still fits wherever it is handed on."""
+
+CLIENT_TEXT_MAX = 200
+"""Characters of a client's description of itself (user, host, ...) that the broker keeps, for each."""
+
 HELD_MAX = 256 * MIB
 """Bytes of large payloads that have arrived and that their receiver has not dealt with, before it gives no more credit
 on the bulk lane."""

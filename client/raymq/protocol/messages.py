@@ -167,7 +167,7 @@ class Refusal(NamedTuple):
 
 
 class Log(NamedTuple):
-    """Lines that the session's workers printed; ``source`` names the stream and who wrote there."""
+    """Lines that the session's workers printed; ``source["stream"]`` is "stdout" or "stderr"."""
 
     source: dict[str, Any]
     lines: list[str]
