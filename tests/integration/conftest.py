@@ -36,6 +36,10 @@ def wait_until(condition: Callable[[], Any], what: str, timeout: float = CI_PATI
         time.sleep(0.05)
 
 
+HEAD_PYTHON = os.environ.get("RAYMQ_HEAD_PYTHON", sys.executable)
+"""The Python that runs the heads: another one than ours where ours has no Ray."""
+
+
 @dataclass
 class Head:
     """A running ``raymq start``."""
@@ -52,7 +56,7 @@ class Head:
 
     def status(self) -> dict[str, Any]:
         """What ``raymq status --json`` says of it."""
-        command = [sys.executable, "-m", "raymq_cli", "status", "--json", "--port", str(self.port)]
+        command = [HEAD_PYTHON, "-m", "raymq_cli", "status", "--json", "--port", str(self.port)]
         done = subprocess.run(command, env=self.environ, capture_output=True, text=True, timeout=60, check=True)
         instance = json.loads(done.stdout)["instances"][0]
         return dict(instance)
@@ -73,7 +77,7 @@ def running_head(*options: str, environ: dict[str, str] | None = None) -> Iterat
     base = Path(tempfile.mkdtemp(prefix="rmq"))
     full = {**os.environ, "RAYMQ_RUNTIME_DIR": str(base / "run"), **(environ or {})}
     log = base / "log"
-    command = [sys.executable, "-m", "raymq_cli", "start", "--port", "0", *options]
+    command = [HEAD_PYTHON, "-m", "raymq_cli", "start", "--port", "0", *options]
     with log.open("w") as stderr:
         process = subprocess.Popen(
             command, env=full, stdout=subprocess.PIPE, stderr=stderr, stdin=subprocess.DEVNULL, text=True
@@ -143,8 +147,8 @@ def own_session(cluster: Head, monkeypatch: pytest.MonkeyPatch) -> Iterator[raym
 def view(cluster: Head) -> Iterator[Any]:
     """Ray itself, as a driver on the cluster: to see what the cluster really holds."""
     environ = {**cluster.state["cluster_env"], "RAY_ADDRESS": cluster.state["cluster"]}
+    ray = pytest.importorskip("ray")
     os.environ.update(environ)
-    import ray
     from ray.util import state
 
     ray.init(address=cluster.state["cluster"], log_to_driver=False, configure_logging=False)
