@@ -22,8 +22,11 @@ from raymq import daemon
 
 from raymq_bridge import leftovers, local_ray
 
-# Ray appends "/session_2026-11-23_06-26-13_532880_4194304/sockets/plasma_store", 64 bytes; a socket's path has 107.
-_TEMP_DIR_MAX = 107 - 64
+_LONGEST = "/session_2026-11-23_06-26-13_532880_4194304/sockets/dash_TaskEventsHead"
+"""What Ray appends to its temp dir for a socket, at its longest: one of its dashboard's."""
+
+_TEMP_DIR_MAX = 107 - len(_LONGEST)
+"""A unix socket's path has at most 107 bytes."""
 
 
 _PATIENCE = 3.0

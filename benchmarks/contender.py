@@ -1,0 +1,57 @@
+"""One contender, in a process of its own: connects in its way, and times the rows that it is told to.
+
+Reads ``ROW SECONDS`` lines from standard input, answers each with a JSON line: the rate per second.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+from benchmarks.rows import ROWS
+
+
+def connect(kind: str, address: str) -> Any:
+    """The module whose API is timed, connected."""
+    if kind == "raymq":
+        import raymq
+
+        raymq.connect(address, timeout=60)
+        return raymq
+    import ray
+
+    ray.init(address=address, log_to_driver=False, configure_logging=False)
+    return ray
+
+
+def rate(function: Any, count: float, seconds: float) -> float:
+    """How many things a second, over at least so many seconds and one call."""
+    calls = 0
+    begin = time.perf_counter()
+    while True:
+        function()
+        calls += 1
+        elapsed = time.perf_counter() - begin
+        if elapsed >= seconds:
+            return calls * count / elapsed
+
+
+def main() -> None:
+    """Serve the orchestrator until its pipe ends."""
+    kind, address = sys.argv[1:]
+    begin = time.perf_counter()
+    ray = connect(kind, address)
+    print(json.dumps({"connect": time.perf_counter() - begin}), flush=True)
+    for line in sys.stdin:
+        row, seconds = line.split()
+        chosen = ROWS[int(row)]
+        measured = rate(chosen.make(ray), chosen.count, float(seconds))
+        ray.get(ray.put(0))  # what did not wait is waited for, so that the next contender has the machine for itself
+        print(json.dumps({"rate": measured}), flush=True)
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    main()
