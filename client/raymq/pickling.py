@@ -8,6 +8,7 @@ It is done in ``reducer_override``, which the C pickler does not ask for ints, s
 
 from __future__ import annotations
 
+import functools
 import io
 import pickle
 import sys
@@ -33,6 +34,10 @@ OUT_OF_BAND_MIN = 4 << 10
 
 OUT_OF_BAND_MAX = BUFFERS_MAX
 """Buffers of one value that travel beside the pickle; the ones after that are copied into it."""
+
+
+CLASS_MAKERS = ("_make_skeleton_class", "_make_skeleton_enum")
+"""The functions of cloudpickle that make a class which travels by value."""
 
 
 def resolve(*fields: Any) -> Any:
@@ -64,14 +69,27 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, resolver: Callable[..., Any], buffers: Sequence[Buffer]) -> None:
+    def __init__(
+        self, file: io.BytesIO, resolver: Callable[..., Any], buffers: Sequence[Buffer], classes: set[Any] | None
+    ) -> None:
         super().__init__(file, buffers=buffers)
         self._resolver = resolver
+        self._classes = classes
 
     def find_class(self, module: str, name: str) -> Any:
+        """Called once for each name in a pickle."""
         if module == __name__ and name == resolve.__name__:
             return self._resolver
-        return super().find_class(module, name)
+        found = super().find_class(module, name)
+        if self._classes is not None and name in CLASS_MAKERS and module.partition(".")[0] == "cloudpickle":
+            return functools.partial(_make_and_keep, found, self._classes)
+        return found
+
+
+def _make_and_keep(make: Callable[..., Any], classes: set[Any], *fields: Any) -> Any:
+    made = make(*fields)
+    classes.add(made)
+    return made
 
 
 def dumps(value: Any, replace: Replacer, refs: Sequence[int] = ()) -> Pickled:
@@ -102,15 +120,17 @@ def dumps(value: Any, replace: Replacer, refs: Sequence[int] = ()) -> Pickled:
     return Pickled(inband, buffers, refs)
 
 
-def loads(payload: Pickled, resolver: Callable[..., Any]) -> Any:
+def loads(payload: Pickled, resolver: Callable[..., Any], classes: set[Any] | None = None) -> Any:
     """Rebuild a value. Its buffers are used where they lie, read-only, not copied.
 
     Args:
         payload: what ``dumps`` made, here or on the other side.
         resolver: called with the fields that stand for an object; returns the object.
+        classes: takes the classes that are made because they travel by value. cloudpickle knows such a class again
+            only as long as it lives; whoever wants its instances to come back as instances of it has to keep it.
     """
     buffers = [memoryview(buffer).toreadonly() for buffer in payload.buffers]
-    return _Unpickler(io.BytesIO(payload.inband), resolver, buffers).load()
+    return _Unpickler(io.BytesIO(payload.inband), resolver, buffers, classes).load()
 
 
 def raymq_name(value: Any) -> Fields | None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -143,16 +144,47 @@ def own_session(cluster: Head, monkeypatch: pytest.MonkeyPatch) -> Iterator[raym
         yield session
 
 
-@pytest.fixture(scope="session")
-def view(cluster: Head) -> Iterator[Any]:
-    """Ray itself, as a driver on the cluster: to see what the cluster really holds."""
-    environ = {**cluster.state["cluster_env"], "RAY_ADDRESS": cluster.state["cluster"]}
-    ray = pytest.importorskip("ray")
-    os.environ.update(environ)
-    from ray.util import state
+class View:
+    """What Ray says that the cluster holds, asked in a process of its own: a driver that only looks."""
 
-    ray.init(address=cluster.state["cluster"], log_to_driver=False, configure_logging=False)
-    yield state
-    ray.shutdown()
-    for name in environ:
-        del os.environ[name]
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def __getattr__(self, name: str) -> Callable[..., list[Any]]:
+        """The functions of ``ray.util.state``; entries come as namespaces of their plain fields."""
+
+        def ask(**arguments: Any) -> list[Any]:
+            assert self._process.stdin is not None
+            assert self._process.stdout is not None
+            self._process.stdin.write(json.dumps([name, arguments]) + "\n")
+            self._process.stdin.flush()
+            return [SimpleNamespace(**entry) for entry in json.loads(self._process.stdout.readline())]
+
+        return ask
+
+
+LOOK = """
+import json, sys
+import ray
+from ray.util import state
+ray.init(address=sys.argv[1], log_to_driver=False, configure_logging=False)
+for line in sys.stdin:
+    name, arguments = json.loads(line)
+    found = getattr(state, name)(**arguments)
+    print(json.dumps([vars(entry) for entry in found], default=str), flush=True)
+ray.shutdown()
+"""
+
+
+@pytest.fixture(scope="session")
+def view(cluster: Head) -> Iterator[View]:
+    """Ray's own tables."""
+    environ = {**os.environ, **cluster.state["cluster_env"], "RAY_ADDRESS": cluster.state["cluster"]}
+    process = subprocess.Popen(
+        [HEAD_PYTHON, "-c", LOOK, cluster.state["cluster"]],
+        env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    try:
+        yield View(process)
+    finally:
+        process.communicate(timeout=60)

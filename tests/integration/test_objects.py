@@ -51,6 +51,22 @@ def test_classes_of_the_program_come_back_as_themselves(session: ray.Session) ->
     assert value == Local(3)
 
 
+def test_classes_are_known_again_after_the_bridge_has_collected_its_garbage(session: ray.Session) -> None:
+    """cloudpickle remembers a class only as long as it lives; the bridge keeps those of its session."""
+
+    class Collect:
+        def __reduce__(self) -> Any:
+            return gc.collect, ()
+
+    class Local:
+        pass
+
+    reference = ray.put(Local())
+    assert type(ray.get(ray.put(Collect()))) is int
+    assert type(ray.get(reference)) is Local
+    assert type(ray.get(after.remote(0, Local()))) is Local
+
+
 @pytest.mark.parametrize("shape", [(10,), (100_000,), (1000, 1000, 3)])
 def test_arrays(session: ray.Session, shape: tuple[int, ...]) -> None:
     """There and back without harm; read-only when they come back, as in Ray."""

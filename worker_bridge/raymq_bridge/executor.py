@@ -98,6 +98,7 @@ class Executor:
         self._object_max = object_max
         self._table = Table(cluster.identity)
         self._functions: dict[int, Any] = {}
+        self._classes: set[Any] = set()
         self._inbox = Inbox()
         self._events: queue.SimpleQueue[Received | Arrived | None] = queue.SimpleQueue()
         self._values: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
@@ -331,7 +332,7 @@ class Executor:
         return self._load(Pickled(options)) if options else {}
 
     def _load(self, payload: Any) -> Any:
-        return pickling.loads(payload, self._resolve)
+        return pickling.loads(payload, self._resolve, self._classes)
 
     def _resolve(self, kind: str, *fields: Any) -> Any:
         resolver = _RESOLVERS.get(kind)
