@@ -81,7 +81,7 @@ def running_head(*options: str, environ: dict[str, str] | None = None) -> Iterat
     command = [HEAD_PYTHON, "-m", "raymq_cli", "start", "--port", "0", *options]
     with log.open("w") as stderr:
         process = subprocess.Popen(
-            command, env=full, stdout=subprocess.PIPE, stderr=stderr, stdin=subprocess.DEVNULL, text=True
+            command, env=full, cwd=base, stdout=subprocess.PIPE, stderr=stderr, stdin=subprocess.DEVNULL, text=True
         )
     try:
         assert process.stdout is not None
