@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
 import raymq
 import raymq_bridge
 import raymq_broker

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from raymq import connection
 from raymq.protocol import codec, control, limits, messages, route, version
 from raymq.protocol.messages import Payload, Pickled, Put
@@ -189,17 +190,6 @@ def test_the_required_keys_of_the_control_maps_are_those_of_the_code() -> None:
         if row["required"] == "yes":
             told[row["kind"]][row["key"]] = types[row["type"]]
     assert told == {kind.name: expected for kind, expected in control.CONTROL.items()}
-
-
-def test_what_a_bridge_requires_of_open_is_in_the_document() -> None:
-    told = {
-        (row["key"], row["type"])
-        for row in table("kind", "key", "type", "required", "meaning")
-        if row["required"] == "by the bridge"
-    }
-    [loop] = [node for node in ast.walk(source(LINK)) if isinstance(node, ast.For) and isinstance(node.iter, ast.Tuple)]
-    required = {tuple(part for part in ast.unparse(pair).strip("()").replace("'", "").split(", ")) for pair in loop.iter.elts}  # type: ignore[attr-defined]  # fmt: skip
-    assert {(key, {"bin": "bytes"}.get(kind, kind)) for key, kind in told} == required
 
 
 def test_the_entry_of_a_session_in_register_is_that_of_the_code() -> None:

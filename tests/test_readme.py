@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 import raymq
 
 ROOT = Path(__file__).parents[1]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from raymq import __version__
 
 ROOT = Path(__file__).parents[1]

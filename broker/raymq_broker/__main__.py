@@ -9,9 +9,9 @@ from dataclasses import asdict
 
 import click
 import zmq
+
 from raymq import daemon
 from raymq.protocol import limits
-
 from raymq_broker.actions import Pool
 from raymq_broker.core import Settings
 from raymq_broker.server import Server

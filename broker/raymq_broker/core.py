@@ -24,7 +24,6 @@ from raymq.protocol.control import TOKEN_SIZE, decode_control, encode_control
 from raymq.protocol.limits import CLIENT_TEXT_MAX, HELLO_MAX, OBJECT_MAX, SESSIONS_MAX, Timing
 from raymq.protocol.route import SWITCHED, Kind, Lane, Route, decode_route, encode_route
 from raymq.protocol.version import PROTOCOL_NEWEST, PROTOCOL_OLDEST, __version__
-
 from raymq_broker.actions import Action, Came, Event, Log, Pool, Send, Side, Unreachable
 from raymq_broker.entities import Bridge, BridgeState, Session, SessionState
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import structlog
 import zmq
-from raymq.protocol.limits import MESSAGE_MAX
 
+from raymq.protocol.limits import MESSAGE_MAX
 from raymq_broker.actions import Action, Came, Log, Pool, Send, Side, Unreachable
 from raymq_broker.core import Broker, Settings
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from raymq.protocol.limits import OBJECT_MAX, PORT, SESSIONS_MAX, Timing
-
 from raymq_cli.events import Event, Failed, Listed, Ready, Role, Spawn
 
 

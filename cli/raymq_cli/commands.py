@@ -9,10 +9,10 @@ import time
 from typing import Any
 
 import click
-from raymq.protocol.limits import OBJECT_MAX, PORT, SESSIONS_MAX, Timing
-from raymq.protocol.version import __version__
 from rich.console import Console
 
+from raymq.protocol.limits import OBJECT_MAX, PORT, SESSIONS_MAX, Timing
+from raymq.protocol.version import __version__
 from raymq_cli import runtime
 from raymq_cli.children import Options
 

@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 import click
-import raymq as ray
 from rich.columns import Columns
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+import raymq as ray
 from raymq_cli.demo_work import ArrayTrip, Counts, count_sources, fetch_array, send_array, source_files
 
 _READY = re.compile(r'raymq\.connect\("(?P<address>[^"]+)"\)')

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import click
 import psutil
-from raymq import daemon
 
+from raymq import daemon
 from raymq_cli import children, ports, runtime
 from raymq_cli.children import Options
 from raymq_cli.events import (

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import zmq
-from raymq.errors import RemoteProtocolError
-from raymq.protocol.control import decode_control, encode_control
-from raymq.protocol.route import Kind, decode_route, encode_route
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from raymq.errors import RemoteProtocolError
+from raymq.protocol.control import decode_control, encode_control
+from raymq.protocol.route import Kind, decode_route, encode_route
 from raymq_cli.runtime import State
 
 _TIMEOUT_MS = 3000

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from raymq.errors import RemoteProtocolError
 from raymq.protocol.channel import Received
 from raymq.protocol.codec import data_header, encode, join, pack
@@ -16,7 +17,6 @@ from raymq.protocol.control import decode_control, encode_control
 from raymq.protocol.messages import Buffer, Fetch, Ready
 from raymq.protocol.route import SWITCHED, Kind, Lane, decode_route, encode_route
 from raymq_bridge.link import Ended, Link, LinkState, Opened
-
 from tests.protocol.strategies import plain
 
 BRIDGE = b"b" * 16
@@ -130,7 +130,7 @@ def test_an_open_that_lacks_what_a_new_broker_would_need(line: Line, missing: st
     line.register()
     fields = {key: value for key, value in OPEN.items() if key != missing}
     with pytest.raises(RemoteProtocolError, match=missing):
-        line.take(Kind.OPEN, **fields)
+        line.link.receive([encode_route(Kind.OPEN, SESSION), pack(fields)], line.now)
     assert line.link.channel is None
 
 

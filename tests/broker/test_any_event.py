@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from raymq.protocol.codec import pack
 from raymq.protocol.control import CONTROL
 from raymq.protocol.limits import Timing
@@ -16,7 +17,6 @@ from raymq.protocol.route import SWITCHED, Kind, Lane, encode_route
 from raymq_broker.actions import Side
 from raymq_broker.core import Settings
 from raymq_broker.entities import SessionState
-
 from tests.broker.desk import BRIDGE, CLIENT, HELLO, OPENED, REGISTER, SESSION, TOKEN, Desk, check_empty
 from tests.protocol.strategies import plain
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from raymq.protocol.route import Kind, Lane
 from raymq_broker.actions import Pool, Side
 from raymq_broker.entities import BridgeState, SessionState
-
 from tests.broker.desk import (
     BRIDGE,
     CLIENT,

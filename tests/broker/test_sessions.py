@@ -6,6 +6,7 @@ from typing import Any
 
 import msgpack
 import pytest
+
 from raymq.protocol.control import NESTING_MAX, encode_control
 from raymq.protocol.limits import Timing
 from raymq.protocol.route import Kind, Lane, encode_route
@@ -13,7 +14,6 @@ from raymq_broker import core
 from raymq_broker.actions import Pool, Side
 from raymq_broker.core import Settings
 from raymq_broker.entities import SessionState
-
 from tests.broker.desk import (
     BRIDGE,
     CLIENT,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from raymq.protocol.limits import Timing
 from raymq_cli import children
 from raymq_cli.children import Options

@@ -16,8 +16,9 @@ from typing import Any
 
 import psutil
 import pytest
-import raymq_cli
 from click.testing import CliRunner, Result
+
+import raymq_cli
 from raymq_cli import commands, runtime, start, stop
 
 

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+
 from raymq_cli import ports
 from raymq_cli.ports import Holder
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
+
 from raymq_cli import processes
 from raymq_cli.events import (
     Announce,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from raymq_cli import runtime
 from raymq_cli.runtime import State
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import raymq
 
+import raymq
 from tests.cli.machine import PATIENCE, Machine, Started, command, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]

@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 import pytest
+from rich.console import Console
+
 from raymq_cli import status
 from raymq_cli.runtime import State
 from raymq_cli.status import Report, span
-from rich.console import Console
 
 STATE = State(42, 1.0, 10001, "127.0.0.1:10001", "ipc:///x", started=1000.0, cluster="10.0.0.1:6379", ready=True)
 

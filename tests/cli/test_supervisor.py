@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
 from raymq_cli.events import (
     Action,
     Announce,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from raymq.address import ENVIRONMENT, Address, parse, resolve
 from raymq.errors import AddressError, ConnectError, NameNotResolved
 from raymq.protocol.limits import PORT

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from raymq.connection import HELLO_INTERVAL, LATE, Connection, Ended, RefusedHello, Silence, State, Welcomed
 from raymq.errors import RemoteProtocolError
 from raymq.protocol.channel import Received
@@ -16,7 +17,6 @@ from raymq.protocol.codec import data_header, encode, join, pack
 from raymq.protocol.control import decode_control, encode_control
 from raymq.protocol.messages import Buffer, Fetch, Goodbye, Put, Ready
 from raymq.protocol.route import SWITCHED, Kind, Lane, decode_route, encode_route
-
 from tests.protocol.strategies import plain
 
 SESSION = b"s" * 16

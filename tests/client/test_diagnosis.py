@@ -12,6 +12,7 @@ import pytest
 import zmq
 from hypothesis import given
 from hypothesis import strategies as st
+
 from raymq import diagnosis
 from raymq.address import Address
 from raymq.diagnosis import Found, diagnose

@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 import raymq
 
 CI_PATIENCE = 60.0

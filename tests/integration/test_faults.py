@@ -12,8 +12,8 @@ from typing import Any
 
 import psutil
 import pytest
-import raymq as ray
 
+import raymq as ray
 from tests.integration.conftest import Head, wait_until
 from tests.integration.proxy import Proxy
 

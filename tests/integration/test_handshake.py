@@ -18,9 +18,9 @@ from pathlib import Path
 
 import grpc
 import pytest
+
 import raymq
 from raymq import connecting, errors
-
 from tests.integration.conftest import Head, wait_until
 
 pytestmark = pytest.mark.cluster

@@ -11,12 +11,12 @@ from typing import Any
 import msgpack
 import numpy as np
 import pytest
-import raymq as ray
 import zmq
+
+import raymq as ray
 from raymq.protocol.codec import data_header, pack
 from raymq.protocol.control import encode_control
 from raymq.protocol.route import Kind, Lane, encode_route
-
 from tests.integration.conftest import Head, wait_until
 
 pytestmark = pytest.mark.cluster

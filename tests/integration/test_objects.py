@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import raymq as ray
 
+import raymq as ray
 from tests.integration.conftest import Head, wait_until
 
 pytestmark = pytest.mark.cluster

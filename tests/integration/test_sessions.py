@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 import raymq as ray
 from raymq import api
-
 from tests.integration.conftest import Head, wait_until
 
 pytestmark = pytest.mark.cluster

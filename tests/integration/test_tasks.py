@@ -6,8 +6,8 @@ import os
 from typing import Any
 
 import pytest
-import raymq as ray
 
+import raymq as ray
 from tests.integration.conftest import Head
 
 pytestmark = pytest.mark.cluster

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from raymq.connection import HELLO_INTERVAL, LATE, State
 from raymq.protocol import limits
 from raymq.protocol.route import Kind, Lane
-
 from tests.model.world import TIMING, End, World
 from tests.protocol.test_channel import shrink_limits
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from raymq.protocol.route import Lane
 from raymq_broker.actions import Side
-
 from tests.model.test_session_model import talk
 from tests.model.world import Cable, World
 from tests.protocol.test_channel import shrink_limits

@@ -24,7 +24,6 @@ from raymq_bridge import link
 from raymq_bridge.link import Link, LinkState, Opened
 from raymq_broker.actions import Action, Came, Event, Send, Side, Unreachable
 from raymq_broker.core import Broker, Settings
-
 from tests.broker.desk import HELLO, SESSION, TOKEN, VERSIONS, check_invariants
 
 TIMING = Timing(heartbeat=1.0, lease=5.0, grace=12.0)

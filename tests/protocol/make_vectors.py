@@ -10,6 +10,7 @@ In the JSON ``{"hex": "..."}`` stands for bytes. A payload is ``{"inband", "buff
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -136,12 +137,15 @@ def to_packet(frames: list[bytes]) -> dict[str, Any]:
 # --- the examples
 
 SIDE = {"python": "3.11.9", "raymq": "0.1.0", "ray": "2.60.0", "packages": {"numpy": "2.3.1"}}
+CLIENT = {"user": "ada", "host": "laptop", "program": "train.py", "pid": 4242, **SIDE}
 JOB = {"namespace": "", "runtime_env": {}}
+DIGEST = sha256(TOKEN).digest()
+SERVED = {"session": SESSION, "digest": DIGEST, "protocol": 1, "client": CLIENT, "job": JOB, "cluster": SIDE}
 
 CONTROLS: dict[Kind, tuple[str, dict[str, Any]]] = {
     Kind.HELLO: (
         "a client opens a session",
-        {"protocol": [1, 1], "token": TOKEN, "python": "3.11.9", "raymq": "0.1.0", "client": SIDE, "job": JOB},
+        {"protocol": [1, 1], "token": TOKEN, "python": "3.11.9", "raymq": "0.1.0", "client": CLIENT, "job": JOB},
     ),
     Kind.ATTACH: ("a client is back on a new connection", {"token": TOKEN}),
     Kind.BYE: ("a client leaves for good", {"token": TOKEN}),
@@ -155,28 +159,28 @@ CONTROLS: dict[Kind, tuple[str, dict[str, Any]]] = {
     ),
     Kind.ATTACHED: ("the session goes on", {}),
     Kind.UNBOUND: ("the broker does not know this connection; the client is to attach", {}),
-    Kind.ENDED: ("the session has ended", {"code": "lost", "message": "the bridge of this session died"}),
+    Kind.ENDED: ("the session has ended", {"code": "bridge-lost", "message": "the bridge of this session died"}),
     Kind.PING: ("a heartbeat", {}),
     Kind.REGISTER: (
         "a bridge offers itself",
-        {"protocol": [1, 1], "pid": 4711, "sessions": [SESSION], "cluster": SIDE},
+        {"protocol": [1, 1], "pid": 4711, "sessions": [SERVED], "cluster": SIDE},
     ),
     Kind.REGISTERED: (
         "the bridge is taken",
         {"heartbeat": 1.0, "lease": 10.0, "grace": 30.0, "object_max": 1 << 36},
     ),
-    Kind.OPEN: ("a bridge is to open a session", {"client": SIDE, "job": JOB}),
+    Kind.OPEN: ("a bridge is to open a session", {"client": CLIENT, "job": JOB, "digest": DIGEST, "protocol": 1}),
     Kind.OPENED: ("it has", {"cluster": SIDE}),
     Kind.OPEN_FAILED: ("it could not", {"code": "no-cluster", "message": "no Ray cluster at 10.0.0.1:6379"}),
     Kind.CLOSE: ("a bridge is to end a session", {"code": "expired", "message": "the client was silent for 40 s"}),
-    Kind.CLOSED: ("the session is gone from the bridge", {"code": "closed", "message": ""}),
+    Kind.CLOSED: ("the session is gone from the bridge", {"code": "goodbye", "message": "the client said goodbye"}),
     Kind.STATUS: ("an administrator asks", {}),
     Kind.STATUS_REPLY: ("the broker answers", {"broker": {"pid": 1}, "bridges": [], "sessions": [], "counters": {}}),
 }
 
 SESSIONLESS = (Kind.REGISTER, Kind.REGISTERED, Kind.STATUS, Kind.STATUS_REPLY)
 
-WHY = {"type": "ValueError", "text": "no"}
+WHY = {"type": "ValueError", "mro": ["Exception", "BaseException"], "message": "no", "traceback": "ValueError: no\n"}
 MESSAGE_EXAMPLES: list[tuple[str, list[Message]]] = [
     ("Define: a remote function", [Define(FUNCTION, "function", "f", Pickled(PICKLE))]),
     ("Put: a value without buffers that mentions two references", [Put(1, Pickled(PICKLE, [], [3, 5]))]),
@@ -196,7 +200,7 @@ MESSAGE_EXAMPLES: list[tuple[str, list[Message]]] = [
     ("Ready: the answer to a Watch", [Ready(1, [3])]),
     ("Reply: a Request was done", [Reply(2, Pickled(PICKLE))]),
     ("Refusal: a Request failed", [Refusal(2, WHY, Pickled(b""))]),
-    ("Log: lines of a worker", [Log({"stream": "stdout", "pid": 12}, ["one", "two"])]),
+    ("Log: lines of a worker", [Log({"stream": "stdout"}, ["one", "two"])]),
     ("a batch: frames follow in the order of the messages", [
         Put(1, Pickled(PICKLE, [b"first"])), Fetch([1]), Put(3, Pickled(PICKLE, [b"second", b"third"])),
     ]),

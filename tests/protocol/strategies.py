@@ -6,6 +6,7 @@ from typing import Any
 
 import msgpack
 from hypothesis import strategies as st
+
 from raymq.protocol.messages import FIELDS, MESSAGES, Coming, Message, Payload, Pickled
 
 counts = st.integers(0, (1 << 63) - 1)

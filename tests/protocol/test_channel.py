@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
 from raymq.errors import PayloadTooLarge, RemoteProtocolError
 from raymq.protocol import limits
 from raymq.protocol.channel import Arrived, Channel, Delivered, Event, Received
@@ -28,7 +29,6 @@ from raymq.protocol.messages import (
     Task,
 )
 from raymq.protocol.route import Kind, Lane, decode_route
-
 from tests.protocol.model import Network, Packet
 from tests.protocol.strategies import messages, strange
 

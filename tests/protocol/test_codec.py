@@ -9,6 +9,7 @@ import msgpack
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from raymq.errors import LocalProtocolError, RemoteProtocolError
 from raymq.protocol.codec import (
     Encoded,
@@ -36,7 +37,6 @@ from raymq.protocol.messages import (
     Put,
     Value,
 )
-
 from tests.protocol.strategies import counts, messages, some_bytes, strange
 
 SEQ, ACK, GRANT = 3, 2, 66

@@ -8,11 +8,11 @@ import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from raymq.errors import RemoteProtocolError
 from raymq.protocol.control import CONTROL, decode_control, encode_control
 from raymq.protocol.limits import Timing
 from raymq.protocol.route import SWITCHED, Kind
-
 from tests.protocol.strategies import plain, strange
 
 GOOD: dict[type, Any] = {list: [1, 1], bytes: b"token", str: "text", dict: {}, int: 1, float: 0.5, bool: True}

@@ -9,6 +9,7 @@ import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from raymq.errors import RemoteProtocolError
 from raymq.protocol.codec import encode, unpack
 from raymq.protocol.messages import (
@@ -23,7 +24,6 @@ from raymq.protocol.messages import (
     Pickled,
     check_message,
 )
-
 from tests.protocol.strategies import message_of, plain, strange
 
 WRONG: dict[Any, list[Any]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from raymq.errors import RemoteProtocolError
 from raymq.protocol.route import NO_SESSION, ROUTE_SIZE, SWITCHED, Kind, Lane, Route, decode_route, encode_route
 from raymq.protocol.version import PROTOCOL_NEWEST

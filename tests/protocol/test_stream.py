@@ -9,13 +9,13 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
 from raymq.errors import LocalProtocolError, RemoteProtocolError
 from raymq.protocol.codec import decode_batch, decode_data, decode_position, encode, join, pack
 from raymq.protocol.limits import ACK_DELAY, PROBE_AFTER, PROBE_MAX, WINDOW_BULK, WINDOW_CALLS
 from raymq.protocol.messages import Buffer, Fetch
 from raymq.protocol.route import Kind, Lane, decode_route
 from raymq.protocol.stream import Frames, Stream
-
 from tests.protocol.model import Network, Packet
 
 SESSION = bytes(16)

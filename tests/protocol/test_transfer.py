@@ -7,6 +7,7 @@ from array import array
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from raymq.errors import RemoteProtocolError
 from raymq.protocol.messages import Pickled
 from raymq.protocol.transfer import Incoming, Outgoing

@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import pytest
+
 from raymq.protocol.messages import MESSAGES
 from raymq.protocol.route import Kind, Lane
 from raymq.protocol.version import PROTOCOL_NEWEST
-
 from tests.protocol.make_vectors import FILE, from_json, to_frames, to_json, to_packet
 
 DOCUMENT = json.loads(FILE.read_text())

@@ -14,13 +14,13 @@ from typing import Any
 
 import structlog
 import zmq
+
 from raymq.errors import PayloadTooLarge, RemoteProtocolError
 from raymq.protocol import versions
 from raymq.protocol.channel import Arrived, Channel, Delivered, Received
 from raymq.protocol.limits import MESSAGE_MAX, Timing
 from raymq.protocol.messages import Coming, Message, Pickled, Value
 from raymq.protocol.route import Lane
-
 from raymq_bridge import cluster
 from raymq_bridge.executor import Consumed, Executor, Taken
 from raymq_bridge.link import Ended, Event, Link, LinkState, Opened

@@ -36,7 +36,6 @@ from raymq.protocol.messages import (
     Value,
     Watch,
 )
-
 from raymq_bridge import cluster
 from raymq_bridge.failures import DependencyFailed, Failed, clip, describe, own
 from raymq_bridge.inbox import Inbox

@@ -131,9 +131,6 @@ class Link:
             return self._on_open_again(session)
         if self.state is not LinkState.IDLE:
             return []  # REGISTERED was lost, and with it the limits; both are repeated
-        for key, kind in (("digest", bytes), ("protocol", int)):
-            if type(fields.get(key)) is not kind:
-                raise RemoteProtocolError(f"OPEN needs {key!r} of type {kind.__name__}")
         self.channel = Channel(session, self._object_max)
         self.state = LinkState.SERVING
         self._session = {

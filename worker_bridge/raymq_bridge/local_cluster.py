@@ -19,7 +19,6 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from raymq import daemon
-
 from raymq_bridge import leftovers, local_ray
 
 _LONGEST = "/session_2026-11-23_06-26-13_532880_4194304/sockets/dash_TaskEventsHead"

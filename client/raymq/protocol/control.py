@@ -37,7 +37,7 @@ CONTROL: dict[Kind, dict[str, type]] = {
     Kind.PING: {},
     Kind.REGISTER: {"protocol": list, "pid": int, "sessions": list, "cluster": dict},
     Kind.REGISTERED: {"heartbeat": float, "lease": float, "grace": float, "object_max": int},
-    Kind.OPEN: {"client": dict, "job": dict},
+    Kind.OPEN: {"client": dict, "job": dict, "digest": bytes, "protocol": int},
     Kind.OPENED: {"cluster": dict},
     Kind.OPEN_FAILED: {"code": str, "message": str},
     Kind.CLOSE: {"code": str, "message": str},
