@@ -67,9 +67,10 @@ if TYPE_CHECKING:
         WrongSession,
     )
     from raymq.functions import RemoteFunction
+    from raymq.info import SessionInfo
     from raymq.protocol.version import __version__
     from raymq.refs import ObjectRef
-    from raymq.session import Session, SessionInfo
+    from raymq.session import Session
 
 __all__ = [
     "ActorClass",
@@ -129,6 +130,7 @@ _HOMES = (
     "raymq.refs",
     "raymq.functions",
     "raymq.actors",
+    "raymq.info",
     "raymq.session",
     "raymq.api",
 )

@@ -18,11 +18,12 @@ from raymq import errors
 from raymq.address import Address, parse, resolve
 from raymq.connection import Connection, Ended, Event, RefusedHello, Welcomed
 from raymq.diagnosis import Found, diagnose
+from raymq.info import session_info
 from raymq.protocol import versions
 from raymq.protocol.codec import pack
 from raymq.protocol.limits import HELLO_MAX
 from raymq.protocol.version import PROTOCOL_NEWEST, PROTOCOL_OLDEST, __version__
-from raymq.session import Session, SessionInfo
+from raymq.session import Session
 from raymq.wire import Wire
 
 log = logging.getLogger("raymq")
@@ -75,7 +76,7 @@ def open_session(
     def handle(event: Event) -> None:
         if isinstance(event, Welcomed | RefusedHello | Ended):
             handshake.put(event)
-        session._handle(event)
+        session._receiver.handle(event)
 
     connection = Connection(session.id, secrets.token_bytes(32), hello, now)
     wire = Wire(endpoint, ipv6, connection, session._dropped, handle, session._ledger.forget)
@@ -85,7 +86,8 @@ def open_session(
     except BaseException:
         wire.abandon()
         raise
-    session._open(wire, _info(session, where, client, welcomed), welcomed.object_max)
+    info = session_info(session.id, str(where), welcomed.protocol, client, welcomed.cluster)
+    session._open(wire, info, welcomed.object_max)
     return session
 
 
@@ -169,21 +171,4 @@ def _look(where: Address) -> errors.ConnectError:
     return errors.ConnectTimeout(
         f"a ZeroMQ socket listens at {where}, but no answer to the handshake came: it is no raymq broker, or one that "
         "is overloaded or stopped, or its bridge takes long to connect to the cluster"
-    )
-
-
-def _info(session: Session, where: Address, client: dict[str, Any], welcomed: Welcomed) -> SessionInfo:
-    cluster = welcomed.cluster
-    kept = ("python", "raymq", "ray", "packages")
-    return SessionInfo(
-        session_id=session.id.hex(),
-        address=str(where),
-        protocol=welcomed.protocol,
-        client={key: client[key] for key in kept},
-        cluster={key: cluster.get(key) for key in kept},
-        job_id=str(cluster.get("job_id", "")),
-        node_id=str(cluster.get("node_id", "")),
-        namespace=str(cluster.get("namespace", "")),
-        dashboard_url=str(cluster.get("dashboard_url", "")),
-        differing_packages=versions.differing_packages(client["packages"], cluster.get("packages") or {}),
     )

@@ -8,83 +8,43 @@ import functools
 import itertools
 import os
 import queue
-import sys
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from types import FunctionType, TracebackType
 from typing import Any, cast
 
 from raymq import connection as core
-from raymq import pickling
 from raymq.actors import ActorClass, ActorHandle, ActorMethod, make_actor_class
 from raymq.errors import ForkedSession, RaymqError, SessionClosed, SessionLost
 from raymq.exceptions import GetTimeoutError
 from raymq.functions import Callee, Definition, RemoteFunction, make_function
+from raymq.info import SessionInfo
 from raymq.packing import Packer, type_name
-from raymq.protocol.channel import Arrived, Received
 from raymq.protocol.limits import INLINE_MAX, REFS_PER_MESSAGE
 from raymq.protocol.messages import (
     Call,
-    Coming,
     Create,
     Define,
-    Failure,
     Fetch,
-    Log,
     Message,
     Pickled,
     Put,
-    Ready,
-    Refusal,
-    Reply,
     Request,
     Task,
     Unfetch,
     Value,
     Watch,
 )
+from raymq.receiving import Receiver
 from raymq.refs import Hold, ObjectRef
-from raymq.waiting import Answer, Ledger, Pending, Waiter
+from raymq.waiting import Ledger, Pending, Waiter
 from raymq.wire import Wire
-
-WATCHED = pickling.dumps(None, lambda value: None)
-"""What a Watch is answered with, as far as whoever waits for the answer is concerned."""
 
 GOODBYE_TIME = 5.0
 """Seconds that ``close`` gives the cluster to confirm the end; after that the broker is just told."""
-
-
-@dataclass(frozen=True)
-class SessionInfo:
-    """Both sides of a session.
-
-    Attributes:
-        session_id: 32 hexadecimal digits.
-        address: the broker's, as it was given.
-        protocol: the protocol version that is spoken.
-        client: ``python``, ``raymq``, ``ray`` (empty without one), ``packages`` of this process.
-        cluster: the same of the cluster.
-        job_id: the Ray job of this session.
-        node_id: the Ray node on which its driver runs.
-        namespace: the namespace of its named actors.
-        dashboard_url: Ray's dashboard, ``HOST:PORT``, or empty.
-        differing_packages: packages that both sides have in different versions: name to (client's, cluster's).
-    """
-
-    session_id: str
-    address: str
-    protocol: int
-    client: dict[str, Any]
-    cluster: dict[str, Any]
-    job_id: str
-    node_id: str
-    namespace: str
-    dashboard_url: str
-    differing_packages: dict[str, tuple[str, str]]
 
 
 class Session:
@@ -96,7 +56,6 @@ class Session:
     def __init__(self, session_id: bytes, *, log_to_driver: bool = True) -> None:
         self.id = session_id
         self._pid = os.getpid()
-        self._log_to_driver = log_to_driver
         self._lock = threading.Lock()
         self._ledger = Ledger()
         self._packer = Packer(self, self._prepare)
@@ -104,7 +63,7 @@ class Session:
         self._numbers = itertools.count(1, 2)
         self._requests = itertools.count(1)
         self._dropped: deque[int] = deque()
-        self._arriving: dict[int, Message] = {}
+        self._receiver = Receiver(self._ledger, self._dropped, log_to_driver=log_to_driver, ended=self._on_end)
         self._ended: RaymqError | None = None
         self._wire: Wire | None = None
         self._info: SessionInfo | None = None
@@ -498,50 +457,7 @@ class Session:
                 raise error(f"{what}() takes ObjectRefs; item {position} of the list is a {type_name(ref)}")
         return list(refs)
 
-    # --- called by the I/O thread
-
-    def _handle(self, event: core.Event) -> None:
-        if isinstance(event, Received):
-            for message in event.messages:
-                payload = getattr(message, "payload", None)
-                if isinstance(payload, Coming):
-                    self._arriving[payload.transfer] = message
-                else:
-                    self._dispatch(message)
-        elif isinstance(event, Arrived):
-            filled: Any = self._arriving.pop(event.transfer)
-            self._dispatch(filled._replace(payload=event.payload))
-        elif isinstance(event, core.Ended):
-            self._on_end(event)
-
-    def _dispatch(self, message: Message) -> None:
-        handler = _HANDLERS.get(type(message))
-        if handler is not None:
-            handler(self, message)
-
-    def _on_value(self, message: Value | Failure) -> None:
-        self._ledger.value_came(message, self._take_holds(message))
-
-    def _on_reply(self, message: Reply | Refusal) -> None:
-        self._ledger.reply_came(message, self._take_holds(message))
-
-    def _take_holds(self, message: Answer) -> list[Hold]:
-        # Each reference that comes along was counted once by the bridge. If nobody takes these, they are released.
-        return [Hold(number, self._dropped) for number in message.payload.refs]
-
-    def _on_ready(self, message: Ready) -> None:
-        self._ledger.became_ready(message.refs)
-        if message.request:
-            self._ledger.reply_came(Reply(message.request, WATCHED), [])
-
-    def _on_log(self, message: Log) -> None:
-        if self._log_to_driver:
-            stream = sys.stderr if message.source.get("stream") == "stderr" else sys.stdout
-            try:
-                stream.write("".join(f"{line}\n" for line in message.lines))
-                stream.flush()
-            except (OSError, ValueError):
-                pass  # the program has closed its output; its workers may go on printing
+    # --- the end, told by the I/O thread
 
     def _on_end(self, event: core.Ended) -> None:
         with self._lock:
@@ -552,16 +468,6 @@ class Session:
                 )
             error = self._ended
         self._ledger.end(error)
-
-
-_HANDLERS: dict[type, Callable[[Session, Any], None]] = {
-    Value: Session._on_value,
-    Failure: Session._on_value,
-    Reply: Session._on_reply,
-    Refusal: Session._on_reply,
-    Ready: Session._on_ready,
-    Log: Session._on_log,
-}
 
 
 def decorate(session: Session | None, args: Sequence[Any], options: dict[str, Any]) -> Any:

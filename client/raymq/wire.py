@@ -71,6 +71,7 @@ class Wire:
         self._posted = 0
         self._queued = 0
         self._transfers: dict[int, tuple[int, threading.Event | None]] = {}
+        self._finished = False
         self._closing = False
         self._abandoned = False
         self._wake_reader, self._wake_writer = sockets.socketpair()
@@ -93,12 +94,13 @@ class Wire:
         """
         delivered = threading.Event() if wait_delivered else None
         with self._room:
-            self._room.wait_for(lambda: self._posted + self._queued < BACKLOG_MAX or not self._thread.is_alive())
+            self._room.wait_for(lambda: self._posted + self._queued < BACKLOG_MAX or self._finished)
             self._posted += nbytes + MESSAGE_COST
         self._outbox.put(_Posted(message, nbytes + MESSAGE_COST, delivered))
         self._wake()
-        while delivered is not None and self._thread.is_alive() and not delivered.wait(1.0):
-            pass
+        if delivered is not None:
+            while not delivered.wait(1.0) and not self._finished:
+                pass
 
     def close(self, timeout: float) -> bool:
         """Say goodbye after everything that was posted; False if that was not confirmed in time."""
@@ -147,6 +149,7 @@ class Wire:
                 if delivered is not None:
                     delivered.set()
             with self._room:
+                self._finished = True
                 self._room.notify_all()
 
     def _open(self, context: zmq.Context[Any]) -> zmq.Socket[bytes]:
@@ -242,6 +245,7 @@ class Wire:
             channel.send(Release(dropped[start : start + REFS_PER_MESSAGE]))
         with self._room:
             self._posted -= taken
+            self._queued += taken  # until it is looked at, after what can go has gone
         if self._abandoned:
             self._connection.abandon()
         elif self._closing:
@@ -250,7 +254,7 @@ class Wire:
     def _make_room(self) -> None:
         """Let calls go on that wait because too much waits to be sent."""
         queued = self._connection.channel.backlog + sum(nbytes for nbytes, _ in self._transfers.values())
-        if queued or self._queued:
+        if queued != self._queued:
             with self._room:
                 self._queued = queued
                 self._room.notify_all()

@@ -1,0 +1,62 @@
+"""The client's I/O thread: what waits for room is let go, whatever becomes of the session."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Any
+
+import pytest
+import zmq
+
+from raymq import wire
+from raymq.connection import Connection
+from raymq.protocol.messages import Pickled, Put
+from raymq.wire import Wire
+
+
+@pytest.fixture
+def lonely() -> Any:
+    """A wire to a socket that never answers."""
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
+        port = router.bind_to_random_port("tcp://127.0.0.1")
+        hello = {"protocol": [1, 1], "python": "3", "raymq": "0", "client": {}, "job": {}}
+        connection = Connection(bytes(16), bytes(32), hello, 0.0)
+        lonely = Wire(f"tcp://127.0.0.1:{port}", False, connection, deque(), lambda event: None, lambda numbers: None)
+        lonely.start()
+        yield lonely
+        lonely.abandon()
+
+
+def test_a_call_that_waits_for_room_is_let_go_when_the_session_ends(
+    lonely: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is ever sent, so there is never room; the end of the session has to be enough."""
+    monkeypatch.setattr(wire, "BACKLOG_MAX", 1000)
+    lonely.post(Put(1, Pickled(bytes(2000))), 2000)
+    waiting = threading.Thread(target=lonely.post, args=(Put(3, Pickled(b"")), 0))
+    waiting.start()
+    waiting.join(0.3)
+    assert waiting.is_alive(), "there is no room"
+    lonely.abandon()
+    waiting.join(30)
+    assert not waiting.is_alive()
+
+
+def test_a_large_put_is_let_go_when_the_session_ends(lonely: Wire) -> None:
+    payload = Pickled(b"", [memoryview(bytearray(1_000_000))])
+    waiting = threading.Thread(
+        target=lonely.post, args=(Put(1, payload), payload.nbytes), kwargs={"wait_delivered": True}
+    )
+    waiting.start()
+    waiting.join(0.3)
+    assert waiting.is_alive(), "nobody has taken it"
+    lonely.abandon()
+    waiting.join(30)
+    assert not waiting.is_alive()
+
+
+def test_posting_after_the_end_does_not_wait(lonely: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "BACKLOG_MAX", 0)
+    lonely.abandon()
+    lonely.post(Put(1, Pickled(b"")), 0, wait_delivered=True)
