@@ -23,8 +23,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Whoever runs the tests in the background may have them ignore SIGINT, and all their children with them.
+    # Whoever runs the tests in the background may have them, and all their children, ignore SIGINT; nohup, SIGHUP.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if config.getoption("--quick"):
         settings.load_profile("quick")
 
