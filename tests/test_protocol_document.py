@@ -18,10 +18,11 @@ import pytest
 from raymq import connection
 from raymq.protocol import codec, control, limits, messages, route, version
 from raymq.protocol.messages import Payload, Pickled, Put
+from raymq_broker.bridges import ENTRY
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "protocol.md"
-CORE = ROOT / "broker/raymq_broker/core.py"
+BROKER = [path for path in (ROOT / "broker/raymq_broker").glob("*.py") if path.name != "__main__.py"]
 ENTITIES = ROOT / "broker/raymq_broker/entities.py"
 LINK = ROOT / "worker_bridge/raymq_bridge/link.py"
 EXECUTOR = ROOT / "worker_bridge/raymq_bridge/executor.py"
@@ -104,17 +105,9 @@ def codes_given_to(path: Path, *functions: str) -> set[str]:
     return codes
 
 
-def codes_in_pairs(path: Path) -> set[str]:
-    """The first of each pair of texts, as in ``code, message = "unknown-session", "..."``."""
-    return {
-        node.elts[0].value
-        for node in ast.walk(source(path))
-        if isinstance(node, ast.Tuple)
-        and len(node.elts) == 2
-        and all(isinstance(each, ast.Constant) and isinstance(each.value, str) for each in node.elts)
-        and is_code(node.elts[0].value)  # type: ignore[attr-defined]
-        and " " in node.elts[1].value  # type: ignore[attr-defined]
-    }  # fmt: skip
+def codes_given_in(paths: list[Path], *functions: str) -> set[str]:
+    """The same for several modules."""
+    return set().union(*(codes_given_to(path, *functions) for path in paths))
 
 
 def is_code(text: str) -> bool:
@@ -194,15 +187,8 @@ def test_the_required_keys_of_the_control_maps_are_those_of_the_code() -> None:
 
 def test_the_entry_of_a_session_in_register_is_that_of_the_code() -> None:
     rows = table("key", "type", "meaning", holding="digest")
-    [function] = [
-        node
-        for node in ast.walk(source(CORE))
-        if isinstance(node, ast.FunctionDef) and node.name == "_is_session_entry"
-    ]
-    [expected] = [node for node in ast.walk(function) if isinstance(node, ast.Dict)]
-    types = {"bytes": "bin", "int": "int", "dict": "map"}
-    in_code = zip(keys(expected), (types[ast.unparse(value)] for value in expected.values), strict=True)
-    assert [(row["key"], row["type"]) for row in rows] == list(in_code)
+    types = {bytes: "bin", int: "int", dict: "map"}
+    assert [(row["key"], row["type"]) for row in rows] == [(key, types[kind]) for key, kind in ENTRY.items()]
 
 
 # --- messages
@@ -265,26 +251,26 @@ def test_the_codes_of_refusals_are_those_of_the_code() -> None:
     rows = table("code", "retry", "when")
     versions = ROOT / "client/raymq/protocol/versions.py"
     in_code = (
-        codes_given_to(CORE, "_refuse", "_drop_unopened")
+        codes_given_in(BROKER, "refuse", "_drop_unopened")
         | codes_given_to(versions, "Mismatch")
         | codes_given_to(ROOT / "worker_bridge/raymq_bridge/bridge.py", "failed")
     )
     assert {row["code"] for row in rows} == in_code
     retried = {
         next(arg.value for arg in node.args if isinstance(arg, ast.Constant))
-        for node in ast.walk(source(CORE))
-        if isinstance(node, ast.Call) and called(node) in ("_refuse", "_drop_unopened")
+        for path in BROKER
+        for node in ast.walk(source(path))
+        if isinstance(node, ast.Call) and called(node) in ("refuse", "_drop_unopened")
         for keyword in node.keywords
         if keyword.arg == "retry" and isinstance(keyword.value, ast.Constant) and keyword.value.value
-    } | {"no-cluster"}  # by comparison with this code, in _open_failed
+    } | {"no-cluster"}  # by comparison with this code, in open_failed
     assert {row["code"] for row in rows if row["retry"] == "yes"} == retried
 
 
 def test_the_codes_of_ends_are_those_of_the_code() -> None:
     client = ROOT / "client/raymq"
     in_code = (
-        codes_given_to(CORE, "_end", "_reply")
-        | codes_in_pairs(CORE)
+        codes_given_in(BROKER, "end", "end_and_close", "Ending")
         | codes_given_to(LINK, "Ended")
         | codes_given_to(ROOT / "worker_bridge/raymq_bridge/bridge.py", "ended")
         | codes_given_to(client / "connection.py", "_end")
@@ -299,7 +285,7 @@ def test_every_text_with_the_form_of_a_code_is_in_the_document() -> None:
     bridge = ROOT / "worker_bridge/raymq_bridge/bridge.py"
     texts = {
         node.value
-        for path in (CORE, LINK, bridge)
+        for path in (*BROKER, LINK, bridge)
         for node in ast.walk(source(path))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and "-" in node.value and is_code(node.value)
     }
@@ -380,7 +366,7 @@ _MODULES = {
     "pickling": [ROOT / "client/raymq/pickling.py"],
     "connection": [ROOT / "client/raymq/connection.py"],
     "client": [ROOT / "client/raymq/wire.py"],
-    "broker": [CORE, ROOT / "broker/raymq_broker/server.py"],
+    "broker": BROKER,
     "bridge": [EXECUTOR],
 }
 LIMITS = {row["constant"]: row["value"] for row in table("constant", "value", "unit", "what happens at it")}

@@ -13,7 +13,7 @@ import zmq
 from raymq import daemon
 from raymq.protocol import limits
 from raymq_broker.actions import Pool
-from raymq_broker.core import Settings
+from raymq_broker.lifecycle import Settings
 from raymq_broker.server import Server
 
 

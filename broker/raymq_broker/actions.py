@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Union
+from typing import Any, NamedTuple, Union
+
+from raymq.protocol.route import Route
 
 
 class Side(Enum):
@@ -22,6 +24,19 @@ class Came:
     side: Side
     peer: bytes
     frames: Sequence[Any]
+
+
+class Packet(NamedTuple):
+    """A packet that came, with its frame 0 read."""
+
+    side: Side
+    peer: bytes
+    route: Route
+    frames: Sequence[Any]
+
+
+Handler = Callable[[Packet, dict[str, Any], float], None]
+"""What takes in a control packet: the packet, its map, and the time."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import zmq
 
 from raymq.protocol.limits import MESSAGE_MAX
 from raymq_broker.actions import Action, Came, Log, Pool, Send, Side, Unreachable
-from raymq_broker.core import Broker, Settings
+from raymq_broker.core import Broker
+from raymq_broker.lifecycle import Settings
 
 DRAIN = 200
 """Packets taken from one socket before the other gets its turn."""

@@ -9,8 +9,10 @@ from raymq.protocol.control import decode_control, encode_control
 from raymq.protocol.limits import Timing
 from raymq.protocol.route import SWITCHED, Kind, Lane, decode_route, encode_route
 from raymq_broker.actions import Action, Came, Log, Pool, Send, Side, Unreachable
-from raymq_broker.core import REMEMBERED, Broker, Settings
+from raymq_broker.core import Broker
 from raymq_broker.entities import BridgeState, SessionState
+from raymq_broker.lifecycle import Settings
+from raymq_broker.registry import REMEMBERED
 
 TIMING = Timing(heartbeat=1.0, lease=10.0, grace=30.0)
 TOKEN = b"t" * 32
@@ -157,10 +159,10 @@ def pool_of(broker: Broker) -> Pool:
 def check_invariants(broker: Broker) -> None:
     """What holds between any two events, whatever came."""
     lanes = {peer: (s.id, lane) for s in broker.sessions.values() for lane, peer in s.lanes.items()}
-    assert broker._clients == lanes, "each bound connection is one lane of one session that exists"
+    assert broker.registry.client_peers == lanes, "each bound connection is one lane of one session that exists"
     assert sum(len(session.lanes) for session in broker.sessions.values()) == len(lanes)
     lanes = {peer: (b.id, lane) for b in broker.bridges.values() for lane, peer in b.lanes.items()}
-    assert broker._bridge_peers == lanes
+    assert broker.registry.bridge_peers == lanes
     assert sum(len(bridge.lanes) for bridge in broker.bridges.values()) == len(lanes)
     for session in broker.sessions.values():
         here = Lane.CALLS in session.lanes
@@ -177,15 +179,15 @@ def check_invariants(broker: Broker) -> None:
         assert bridge.state is not BridgeState.GONE or len(bridge.lanes) < len(Lane)
     idle = [b for b in broker.bridges.values() if b.state is BridgeState.IDLE and len(b.lanes) == len(Lane)]
     assert not idle or not pool_of(broker).waiting, "nobody waits while a bridge is idle"
-    assert broker.sessions.keys().isdisjoint(broker._ended)
-    assert len(broker._ended) <= REMEMBERED
-    assert len(broker._complaints) <= 3, "malformed, foreign, wrong_token"
-    assert broker._actions == []
+    assert broker.sessions.keys().isdisjoint(broker.registry.ended)
+    assert len(broker.registry.ended) <= REMEMBERED
+    assert len(broker.outbox._complaints) <= 3, "malformed, foreign, wrong_token"
+    assert broker.outbox.take() == []
 
 
 def check_empty(broker: Broker) -> None:
     """Nothing is left of anybody."""
     assert broker.sessions == {}
     assert broker.bridges == {}
-    assert broker._clients == {}
-    assert broker._bridge_peers == {}
+    assert broker.registry.client_peers == {}
+    assert broker.registry.bridge_peers == {}

@@ -15,8 +15,8 @@ from raymq.protocol.control import CONTROL
 from raymq.protocol.limits import Timing
 from raymq.protocol.route import SWITCHED, Kind, Lane, encode_route
 from raymq_broker.actions import Side
-from raymq_broker.core import Settings
 from raymq_broker.entities import SessionState
+from raymq_broker.lifecycle import Settings
 from tests.broker.desk import BRIDGE, CLIENT, HELLO, OPENED, REGISTER, SESSION, TOKEN, Desk, check_empty
 from tests.protocol.strategies import plain
 

@@ -10,10 +10,10 @@ import pytest
 from raymq.protocol.control import NESTING_MAX, encode_control
 from raymq.protocol.limits import Timing
 from raymq.protocol.route import Kind, Lane, encode_route
-from raymq_broker import core
+from raymq_broker import registry
 from raymq_broker.actions import Pool, Side
-from raymq_broker.core import Settings
 from raymq_broker.entities import SessionState
+from raymq_broker.lifecycle import Settings
 from tests.broker.desk import (
     BRIDGE,
     CLIENT,
@@ -452,7 +452,7 @@ def test_closed_by_the_bridge(desk: Desk) -> None:
 
 
 def test_ended_sessions_are_remembered_up_to_a_limit(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core, "REMEMBERED", 3)
+    monkeypatch.setattr(registry, "REMEMBERED", 3)
     ids = [bytes([number]) * 16 for number in range(1, 6)]
     for session in ids:
         desk.hello(session, session)

@@ -23,7 +23,8 @@ from raymq.protocol.route import Kind, Lane, decode_route
 from raymq_bridge import link
 from raymq_bridge.link import Link, LinkState, Opened
 from raymq_broker.actions import Action, Came, Event, Send, Side, Unreachable
-from raymq_broker.core import Broker, Settings
+from raymq_broker.core import Broker
+from raymq_broker.lifecycle import Settings
 from tests.broker.desk import HELLO, SESSION, TOKEN, VERSIONS, check_invariants
 
 TIMING = Timing(heartbeat=1.0, lease=5.0, grace=12.0)

@@ -1,0 +1,187 @@
+"""What clients say to the broker: HELLO, ATTACH, BYE, PING. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from reprlib import repr as brief
+from typing import Any
+
+from raymq.protocol import versions
+from raymq.protocol.control import TOKEN_SIZE
+from raymq.protocol.limits import CLIENT_TEXT_MAX, HELLO_MAX
+from raymq.protocol.route import Kind, Lane
+from raymq.protocol.version import PROTOCOL_NEWEST, PROTOCOL_OLDEST, __version__
+from raymq_broker.actions import Handler, Packet
+from raymq_broker.entities import Session, SessionState
+from raymq_broker.lifecycle import Lifecycle
+from raymq_broker.outbox import Outbox
+from raymq_broker.registry import Ending, Registry
+
+
+class Clients:
+    """Handles their control packets.
+
+    Args:
+        lifecycle: of the sessions.
+        registry: who is there.
+        outbox: for answers.
+        started: when this broker began; bridges of an earlier one may still be on their way.
+    """
+
+    def __init__(self, lifecycle: Lifecycle, registry: Registry, outbox: Outbox, started: float) -> None:
+        self._lifecycle = lifecycle
+        self._registry = registry
+        self._outbox = outbox
+        self._started = started
+        self.handlers: dict[int, Handler] = {
+            Kind.HELLO: self.hello,
+            Kind.ATTACH: self.attach,
+            Kind.BYE: self.bye,
+            Kind.PING: self.ping,
+        }
+
+    # --- HELLO
+
+    def hello(self, packet: Packet, fields: dict[str, Any], now: float) -> None:
+        """A client wants a session, or has not heard the answer yet."""
+        fault = _fault(packet)
+        protocol = versions.common_protocol(fields["protocol"])
+        session = self._registry.sessions.get(packet.route.session)
+        if fault is None and protocol is None:
+            self._outbox.refuse(packet, "protocol-mismatch", _protocols_differ(fields["protocol"]))
+        elif fault is not None or protocol is None or len(fields["token"]) != TOKEN_SIZE:
+            self._outbox.refuse(packet, "malformed", fault or f"a session needs a token of {TOKEN_SIZE} bytes")
+        elif session is not None:
+            self._hello_again(packet, session, fields["token"], now)
+        elif packet.route.session in self._registry.ended:
+            self._ended(packet, self._registry.ended[packet.route.session])
+        else:
+            self._hello_new(packet, fields, protocol, now)
+
+    def _hello_new(self, packet: Packet, fields: dict[str, Any], protocol: int, now: float) -> None:
+        mismatch = self._lifecycle.mismatch(fields["client"])
+        if mismatch is not None:
+            self._outbox.refuse(packet, mismatch.code, mismatch.message)
+            return
+        if len(self._registry.sessions) >= self._lifecycle.settings.sessions_max:
+            count = len(self._registry.sessions)
+            text = f"the broker serves {count} sessions, as many as it may (raymq start --max-sessions)"
+            self._outbox.refuse(packet, "limit-reached", text, retry=True)
+            return
+        digest, client = _digest(fields["token"]), _describe(fields["client"])
+        session = Session(packet.route.session, digest, protocol, client, fields["job"], now, now, changed=now)
+        self._registry.bind_client(session, packet.route.lane, packet.peer)
+        self._registry.sessions[session.id] = session
+        self._outbox.log("info", "session_waiting", session)
+        self._lifecycle.place(now)
+        if session.state is SessionState.WAITING and session.id in self._registry.sessions:
+            self._refuse_for_now(packet)
+
+    def _hello_again(self, packet: Packet, session: Session, token: bytes, now: float) -> None:
+        if not _token_fits(session, token):
+            self._outbox.refuse(packet, "session-taken", "another client has a session of this id")
+            return
+        session.last_seen = now
+        self._registry.bind_client(session, packet.route.lane, packet.peer)
+        if session.state is SessionState.WAITING:
+            self._refuse_for_now(packet)
+        elif session.state is SessionState.OPENING:
+            text = "the bridge of this session is still connecting to the Ray cluster"
+            self._outbox.refuse(packet, "no-cluster", text, retry=True)
+        else:
+            self._lifecycle.attached(session, now)
+            self._lifecycle.welcome(session)
+
+    def _refuse_for_now(self, packet: Packet) -> None:
+        text = "the broker has no idle bridge into the cluster yet; `raymq start` starts one for each session"
+        self._outbox.refuse(packet, "no-bridge", text, retry=True)
+
+    # --- ATTACH, BYE, PING
+
+    def attach(self, packet: Packet, fields: dict[str, Any], now: float) -> None:
+        """A client comes back to one lane of its session."""
+        session = self._registry.sessions.get(packet.route.session)
+        if session is None:
+            self._attach_unknown(packet, now)
+        elif not _token_fits(session, fields["token"]):
+            self._outbox.complain("wrong_token", now, session=packet.route.session.hex())
+            self._ended(packet, Ending("wrong-token", "the session's token is another"))
+        else:
+            session.last_seen = now
+            self._registry.bind_client(session, packet.route.lane, packet.peer)
+            if packet.route.lane == Lane.CALLS and session.state is SessionState.DETACHED:
+                self._lifecycle.attached(session, now)
+            self._outbox.reply(packet, Kind.ATTACHED)
+
+    def _attach_unknown(self, packet: Packet, now: float) -> None:
+        ending = self._registry.ended.get(packet.route.session)
+        if ending is not None:
+            self._ended(packet, ending)
+        elif now < self._started + self._lifecycle.settings.timing.lease:
+            self._outbox.reply(packet, Kind.UNBOUND)  # a new broker: the session's bridge may be on its way
+        else:
+            text = "the broker knows no such session: it ended, or its bridge is gone"
+            self._ended(packet, Ending("unknown-session", text))
+
+    def bye(self, packet: Packet, fields: dict[str, Any], now: float) -> None:
+        """A client gives its session up at once."""
+        session = self._registry.sessions.get(packet.route.session)
+        if session is not None and _token_fits(session, fields["token"]):
+            self._lifecycle.end_and_close(session, "goodbye", "the client said goodbye", now)
+
+    def ping(self, packet: Packet, fields: dict[str, Any], now: float) -> None:
+        """A heartbeat."""
+        if self._registry.client_peers.get(packet.peer) == (packet.route.session, packet.route.lane):
+            self._registry.sessions[packet.route.session].last_seen = now
+        else:
+            self.unbound(packet, now)
+
+    # --- connections that speak for nobody
+
+    def unbound(self, packet: Packet, now: float) -> None:
+        """A connection speaks for a session that it has not shown the token of."""
+        if packet.peer in self._registry.client_peers:
+            self._outbox.complain("foreign", now, side=packet.side.value)
+        elif packet.route.session in self._registry.ended:
+            self._ended(packet, self._registry.ended[packet.route.session])
+        else:
+            self._outbox.counters["unbound"] += 1
+            self._outbox.reply(packet, Kind.UNBOUND)
+
+    def _ended(self, packet: Packet, ending: Ending) -> None:
+        self._outbox.reply(packet, Kind.ENDED, code=ending.code, message=ending.message)
+
+
+def _fault(packet: Packet) -> str | None:
+    """What is wrong with the frame of a HELLO."""
+    if len(packet.frames[1]) > HELLO_MAX:
+        return f"a HELLO has at most {HELLO_MAX:,} bytes"
+    if not any(packet.route.session) or packet.route.lane != Lane.CALLS:
+        return "a session needs an id, and begins on the calls lane"
+    return None
+
+
+def _protocols_differ(protocol: Any) -> str:
+    newest = protocol[-1] if type(protocol) is list and protocol and type(protocol[-1]) is int else 0
+    side = "client" if newest < PROTOCOL_OLDEST else "broker"
+    return (
+        f"the broker (raymq {__version__}) speaks protocol versions {PROTOCOL_OLDEST} to {PROTOCOL_NEWEST}, the client "
+        f"{brief(protocol)} (oldest, newest): upgrade raymq on the {side}'s side."
+    )
+
+
+def _describe(client: dict[str, Any]) -> dict[str, Any]:
+    """What the broker keeps of a client's description: what it is judged by, and what people want to see of it."""
+    texts = ("user", "host", "program", "python", "raymq", "ray")
+    kept = {key: str(client[key])[:CLIENT_TEXT_MAX] for key in texts if key in client}
+    pid = client.get("pid")
+    return {**kept, "pid": pid if type(pid) is int and 0 <= pid < 1 << 63 else 0}
+
+
+def _digest(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()
+
+
+def _token_fits(session: Session, token: bytes) -> bool:
+    return hmac.compare_digest(_digest(token), session.digest)
