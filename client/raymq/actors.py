@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from raymq.functions import Callee, Definition
@@ -10,6 +11,7 @@ from raymq.options import ACTOR_OPTIONS, METHOD_OPTIONS, check_options, returned
 from raymq.refs import Held, Hold
 
 if TYPE_CHECKING:
+    from raymq.life import Life
     from raymq.session import Session
 
 METHOD_MARK = "__raymq_method__"
@@ -37,10 +39,8 @@ def class_shape(kind: type) -> dict[str, int]:
 class ActorClass(Callee):
     """A class whose instances live in the cluster: ``C.remote(*args, **kwargs)`` creates one."""
 
-    def __init__(
-        self, definition: Definition, overrides: dict[str, Any] | None = None, session: Session | None = None
-    ) -> None:
-        super().__init__(definition, overrides or {}, session)
+    def __init__(self, definition: Definition, overrides: dict[str, Any], choose: Callable[[], Session]) -> None:
+        super().__init__(definition, overrides, choose)
         check_options("actor", ACTOR_OPTIONS, {**definition.options, **self._overrides})
         self._shape = class_shape(definition.target)
         self.__name__ = definition.name
@@ -59,11 +59,11 @@ class ActorClass(Callee):
         """
         if "__init__" in vars(self._definition.target):
             inspect.signature(self._definition.target.__init__).bind(None, *args, **kwargs)
-        return self._chosen_session()._create_actor(self, args, kwargs)
+        return self._choose()._current_life().calls.actor(self, args, kwargs)
 
     def options(self, **options: Any) -> ActorClass:
         """The same class with other options than the decorator's."""
-        return ActorClass(self._definition, {**self._overrides, **options}, self._session)
+        return ActorClass(self._definition, {**self._overrides, **options}, self._choose)
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError(f"an actor is not created directly: write {self.__name__}.remote(...)")
@@ -77,8 +77,8 @@ class ActorHandle(Held):
 
     __slots__ = ("_class_name", "_shape")
 
-    def __init__(self, session: Session, hold: Hold, class_name: str, shape: dict[str, int]) -> None:
-        super().__init__(session, hold)
+    def __init__(self, life: Life, hold: Hold, class_name: str, shape: dict[str, int]) -> None:
+        super().__init__(life, hold)
         self._class_name = class_name
         self._shape = shape
 
@@ -116,7 +116,7 @@ class ActorMethod:
             NotPicklable: an argument cannot be pickled; the message names it.
             SessionLost: the session has ended.
         """
-        return self._handle._session._call_method(self, args, kwargs)
+        return self._handle._life.calls.method(self, args, kwargs)
 
     def options(self, **options: Any) -> ActorMethod:
         """The same method with other options, ``num_returns`` for instance."""
@@ -147,6 +147,6 @@ def method(**options: Any) -> Any:
     return mark
 
 
-def make_actor_class(kind: type, options: dict[str, Any], session: Session | None) -> ActorClass:
+def make_actor_class(kind: type, options: dict[str, Any], choose: Callable[[], Session]) -> ActorClass:
     """What ``@remote`` makes of a class."""
-    return ActorClass(Definition(kind, "class", options), None, session)
+    return ActorClass(Definition(kind, "class", options), {}, choose)

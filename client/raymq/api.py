@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import Any
 
 from raymq.actors import ActorHandle
 from raymq.connecting import open_session
+from raymq.decorating import decorate
 from raymq.errors import NotConnected
 from raymq.refs import ObjectRef
-from raymq.session import Session, decorate
+from raymq.session import Session
 
 CONNECT_TIMEOUT = 10.0
 """Seconds that ``connect`` waits unless it is told otherwise."""
@@ -145,7 +145,7 @@ def client(address: str | None = None) -> ClientBuilder:
 
 def is_initialized() -> bool:
     """Whether there is a default session, and it is open."""
-    return _default is not None and _default.is_open and _default._pid == os.getpid()
+    return _default is not None and _default.is_open
 
 
 def shutdown() -> None:
@@ -164,7 +164,7 @@ def remote(*args: Any, **options: Any) -> Any:
         TypeError: it decorates neither a function nor a class.
         ValueError: an option is unknown.
     """
-    return decorate(None, args, options)
+    return decorate(current_session, args, options)
 
 
 def put(value: Any) -> ObjectRef[Any]:

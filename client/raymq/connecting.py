@@ -19,6 +19,7 @@ from raymq.address import Address, parse, resolve
 from raymq.connection import Connection, Ended, Event, RefusedHello, Welcomed
 from raymq.diagnosis import Found, diagnose
 from raymq.info import session_info
+from raymq.life import Life
 from raymq.protocol import versions
 from raymq.protocol.codec import pack
 from raymq.protocol.limits import HELLO_MAX
@@ -54,9 +55,19 @@ def open_session(
     """Open a session; see ``raymq.connect``."""
     _check_job(job)
     where = parse(address)
+
+    def begin(session: Session) -> Life:
+        life = Life(session, secrets.token_bytes(16), log_to_driver=log_to_driver)
+        _open_life(life, where, timeout, job, name)
+        return life
+
+    return Session(begin)
+
+
+def _open_life(life: Life, where: Address, timeout: float, job: dict[str, Any], name: str | None) -> None:
+    """Shake hands."""
     endpoint, ipv6 = resolve(where)
     now = time.monotonic()
-    session = Session(secrets.token_bytes(16), log_to_driver=log_to_driver)
     client = {
         **versions.description(),
         "user": _user(),
@@ -76,19 +87,18 @@ def open_session(
     def handle(event: Event) -> None:
         if isinstance(event, Welcomed | RefusedHello | Ended):
             handshake.put(event)
-        session._receiver.handle(event)
+        life.receiver.handle(event)
 
-    connection = Connection(session.id, secrets.token_bytes(32), hello, now)
-    wire = Wire(endpoint, ipv6, connection, session._dropped, handle, session._ledger.forget)
+    connection = Connection(life.id, secrets.token_bytes(32), hello, now)
+    wire = Wire(endpoint, ipv6, connection, life.dropped, handle, life.ledger.forget)
     wire.start()
     try:
         welcomed = _await_welcome(where, handshake, now + timeout, timeout)
     except BaseException:
         wire.abandon()
         raise
-    info = session_info(session.id, str(where), welcomed.protocol, client, welcomed.cluster)
-    session._open(wire, info, welcomed.object_max)
-    return session
+    info = session_info(life.id, str(where), welcomed.protocol, client, welcomed.cluster)
+    life.open(wire, info, welcomed.object_max)
 
 
 def _check_job(job: dict[str, Any]) -> None:

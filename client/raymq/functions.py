@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
-from weakref import WeakKeyDictionary
 
 from raymq.options import TASK_OPTIONS, check_options, returned
 
@@ -14,22 +13,18 @@ if TYPE_CHECKING:
 
 
 class Definition:
-    """A function or class as it is sent to a bridge, once in each session.
+    """A function or class as it is sent to a bridge, once to each.
 
     Attributes:
         target: the function or class itself.
         kind: ``"function"`` or ``"class"``.
         options: those given to the decorator.
-        numbers: the number that it has in each session that knows it, or is about to.
-        defined: the sessions whose bridge has it.
     """
 
     def __init__(self, target: Any, kind: str, options: dict[str, Any]) -> None:
         self.target = target
         self.kind = kind
         self.options = options
-        self.numbers: WeakKeyDictionary[Session, int] = WeakKeyDictionary()
-        self.defined: WeakKeyDictionary[Session, bool] = WeakKeyDictionary()
 
     @property
     def name(self) -> str:
@@ -38,27 +33,25 @@ class Definition:
 
 
 class Callee:
-    """A remote function or actor class with the options of ``.options()``, ready to be called."""
+    """A remote function or actor class with the options of ``.options()``, ready to be called.
 
-    def __init__(self, definition: Definition, overrides: dict[str, Any], session: Session | None) -> None:
+    Args:
+        definition: the function or class.
+        overrides: options that go before the definition's.
+        choose: gives the session, at the time of a call.
+    """
+
+    def __init__(self, definition: Definition, overrides: dict[str, Any], choose: Callable[[], Session]) -> None:
         self._definition = definition
         self._overrides = overrides
-        self._session = session
-        self._encoded: WeakKeyDictionary[Session, bytes] = WeakKeyDictionary()
-
-    def _chosen_session(self) -> Session:
-        from raymq.api import current_session
-
-        return self._session or current_session()
+        self._choose = choose
 
 
 class RemoteFunction(Callee):
     """A function that runs in the cluster: ``f.remote(*args, **kwargs)`` returns a reference to its value."""
 
-    def __init__(
-        self, definition: Definition, overrides: dict[str, Any] | None = None, session: Session | None = None
-    ) -> None:
-        super().__init__(definition, overrides or {}, session)
+    def __init__(self, definition: Definition, overrides: dict[str, Any], choose: Callable[[], Session]) -> None:
+        super().__init__(definition, overrides, choose)
         function = definition.target
         if inspect.iscoroutinefunction(function):
             raise ValueError("an 'async def' cannot be a remote task; run it in one: asyncio.run(f()), or use an actor")
@@ -83,11 +76,11 @@ class RemoteFunction(Callee):
             SessionLost: the session has ended.
         """
         self._signature.bind(*args, **kwargs)
-        return self._chosen_session()._call_function(self, args, kwargs)
+        return self._choose()._current_life().calls.function(self, args, kwargs)
 
     def options(self, **options: Any) -> RemoteFunction:
         """The same function with other options than the decorator's, for one call or more."""
-        return RemoteFunction(self._definition, {**self._overrides, **options}, self._session)
+        return RemoteFunction(self._definition, {**self._overrides, **options}, self._choose)
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError(f"a remote function is not called directly: write {self.__name__}.remote(...)")
@@ -96,6 +89,8 @@ class RemoteFunction(Callee):
         return f"RemoteFunction({self.__name__})"
 
 
-def make_function(function: Callable[..., Any], options: dict[str, Any], session: Session | None) -> RemoteFunction:
+def make_function(
+    function: Callable[..., Any], options: dict[str, Any], choose: Callable[[], Session]
+) -> RemoteFunction:
     """What ``@remote`` makes of a function."""
-    return RemoteFunction(Definition(function, "function", options), None, session)
+    return RemoteFunction(Definition(function, "function", options), {}, choose)

@@ -18,21 +18,19 @@ from raymq.refs import Held, Hold, ObjectRef
 from raymq.waiting import Answer, payload_of
 
 if TYPE_CHECKING:
-    from raymq.session import Session
+    from raymq.life import Life
 
 
 class Packer:
-    """Pickles and unpickles for one session.
+    """Pickles and unpickles in one life of a session.
 
     Args:
-        session: whose references these are.
-        prepare: gives a remote function's number and options in this session, after its definition was sent.
+        life: whose references these are, and which defines the functions that are mentioned.
     """
 
-    def __init__(self, session: Session, prepare: Callable[[Any], tuple[int, bytes]]) -> None:
+    def __init__(self, life: Life) -> None:
         self.object_max = 0
-        self._session = session
-        self._prepare = prepare
+        self._life = life
 
     # --- out
 
@@ -79,10 +77,9 @@ class Packer:
         Raises:
             WrongSession: another session holds it.
         """
-        if held._session is not self._session:
-            raise WrongSession(
-                f"{held!r} belongs to {held._session!r}, not to {self._session!r}: use it with its own session"
-            )
+        if held._life is not self._life:
+            theirs, ours = held._life.session, self._life.session
+            raise WrongSession(f"{held!r} belongs to {theirs!r}, not to {ours!r}: use it with its own session")
         return held._hold.number
 
     def _replace(self, refs: list[int], value: Any) -> pickling.Fields | None:
@@ -94,7 +91,7 @@ class Packer:
             refs.append(self.own(value))
             return "actor", refs[-1]
         if kind is RemoteFunction or kind is ActorClass:
-            number, options = self._prepare(value)
+            number, options = self._life.calls.prepare(value)
             refs.append(number)
             return "function", number, options
         if issubclass(kind, exceptions.RayTaskError):
@@ -143,10 +140,10 @@ class Packer:
     def _load(self, holds: dict[int, Hold], payload: Pickled) -> Any:
         def resolve(kind: str, *fields: Any) -> Any:
             if kind == "ref":
-                return ObjectRef(self._session, holds[fields[0]])
+                return ObjectRef(self._life, holds[fields[0]])
             if kind == "actor":
                 number, class_name, shape = fields
-                return ActorHandle(self._session, holds[number], class_name, shape)
+                return ActorHandle(self._life, holds[number], class_name, shape)
             if kind == "error":
                 return remote_errors.from_description(*fields)
             if kind == "exception":

@@ -9,7 +9,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 if TYPE_CHECKING:
-    from raymq.session import Session
+    from raymq.life import Life
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -35,17 +35,17 @@ class Hold:
 
 
 class Held:
-    """Something that lives in the cluster and is known here by its session and number."""
+    """Something that lives in the cluster and is known here by its number in one life of a session."""
 
-    __slots__ = ("__weakref__", "_hold", "_session")
+    __slots__ = ("__weakref__", "_hold", "_life")
 
-    def __init__(self, session: Session, hold: Hold) -> None:
-        self._session = session
+    def __init__(self, life: Life, hold: Hold) -> None:
+        self._life = life
         self._hold = hold
 
     def binary(self) -> bytes:
         """The id: 28 bytes, unique among all sessions."""
-        return self._session.id + self._hold.number.to_bytes(ID_SIZE - 16, "big")
+        return self._life.id + self._hold.number.to_bytes(ID_SIZE - 16, "big")
 
     def hex(self) -> str:
         """The id as 56 hexadecimal digits."""
@@ -54,10 +54,10 @@ class Held:
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return self._session is other._session and self._hold.number == other._hold.number
+        return self._life is other._life and self._hold.number == other._hold.number
 
     def __hash__(self) -> int:
-        return hash((self._session.id, self._hold.number))
+        return hash((self._life.id, self._hold.number))
 
     def __copy__(self) -> Any:
         return self
@@ -83,7 +83,7 @@ class ObjectRef(Held, Generic[T_co]):
 
     def future(self) -> concurrent.futures.Future[T_co]:
         """A ``concurrent.futures.Future`` of the value, completed in a thread of raymq's."""
-        return self._session._future(self)
+        return self._life.future(self)
 
     def as_future(self) -> asyncio.Future[T_co]:
         """An ``asyncio.Future`` of the value, in the running event loop."""

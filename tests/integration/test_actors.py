@@ -138,8 +138,15 @@ def test_kill(session: ray.Session) -> None:
     counter = Counter.remote()
     assert ray.get(counter.increment.remote()) == 1
     ray.kill(counter)
-    with pytest.raises(ray.exceptions.ActorDiedError):
-        ray.get(counter.increment.remote())
+
+    def dead() -> bool:
+        try:
+            ray.get(counter.increment.remote())
+        except ray.exceptions.ActorDiedError:
+            return True
+        return False
+
+    wait_until(dead, "the actor is dead: Ray does not wait for that")
     with pytest.raises(ValueError, match="takes an actor's handle"):
         ray.kill(ray.put(1))  # type: ignore[arg-type]
 

@@ -217,7 +217,7 @@ def test_unpickling_that_raises(own_session: ray.Session, bomb: type[BaseExcepti
 
 def test_objects_above_the_limit(session: ray.Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways; the limit of this head is 1 GiB, and is lowered for the client here."""
-    monkeypatch.setattr(session._packer, "object_max", 1_000_000)
+    monkeypatch.setattr(session._life.packer, "object_max", 1_000_000)
     with pytest.raises(ray.PayloadTooLarge, match=r"the value of type numpy\.ndarray has 2,000,\d+ bytes.*1,000,000"):
         ray.put(np.zeros(2_000_000, dtype=np.uint8))
     with pytest.raises(ValueError, match="argument 0 of"):
@@ -254,7 +254,7 @@ def test_long_error_texts(session: ray.Session) -> None:
 def test_a_failure_whose_cause_is_above_the_limit(brisk: Head) -> None:
     """The description arrives, and the bridge lives on."""
     with brisk.connect() as session:
-        session._packer.object_max = 1 << 40
+        session._life.packer.object_max = 1 << 40
 
         @session.remote(num_cpus=0)
         def fail() -> None:

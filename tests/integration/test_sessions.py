@@ -149,7 +149,7 @@ def test_close_fails_what_waits(cluster: Head) -> None:
 
     thread = threading.Thread(target=wait)
     thread.start()
-    wait_until(lambda: session._ledger._values, "the get is waiting")
+    wait_until(lambda: session._life.ledger._values, "the get is waiting")
     session.close()
     thread.join(60)
     assert len(failures) == 1

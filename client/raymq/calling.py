@@ -1,0 +1,110 @@
+"""What a session has its bridge make: objects, tasks, actors, calls of their methods, and the definitions for these."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from raymq.actors import ActorClass, ActorHandle, ActorMethod
+from raymq.functions import Callee, Definition, RemoteFunction
+from raymq.packing import type_name
+from raymq.protocol.messages import Call, Create, Define, Put, Task
+from raymq.refs import Hold, ObjectRef
+
+if TYPE_CHECKING:
+    from raymq.life import Life
+
+
+class Calls:
+    """Sends what makes something, under numbers chosen here, so that nothing has to be waited for.
+
+    Args:
+        life: in which it is made.
+    """
+
+    def __init__(self, life: Life) -> None:
+        self._life = life
+        self._numbers = itertools.count(1, 2)  # the bridge chooses the even ones
+        self._defining = threading.RLock()
+        self._known: WeakKeyDictionary[Definition, int] = WeakKeyDictionary()
+        self._sent: WeakKeyDictionary[Definition, int] = WeakKeyDictionary()
+        self._options: WeakKeyDictionary[Callee, bytes] = WeakKeyDictionary()
+
+    def put(self, value: Any) -> ObjectRef[Any]:
+        """Store a value."""
+        payload = self._life.packer.pack(value, lambda: f"the value of type {type_name(value)}")
+        (reference,) = self._new_refs(1)
+        self._life.post(Put(reference._hold.number, payload), payload)
+        return reference
+
+    def function(self, function: RemoteFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a function."""
+        number, options = self.prepare(function)
+        payload = self._life.packer.pack_call(function.__name__, args, kwargs)
+        refs = self._new_refs(function._returns)
+        self._life.post(Task([ref._hold.number for ref in refs], number, options, payload), payload)
+        return _as_returned(refs)
+
+    def actor(self, kind: ActorClass, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActorHandle:
+        """Create an actor."""
+        number, options = self.prepare(kind)
+        payload = self._life.packer.pack_call(kind.__name__, args, kwargs)
+        handle = ActorHandle(self._life, self._new_hold(), kind.__name__, kind._shape)
+        self._life.post(Create(handle._hold.number, number, options, payload), payload)
+        return handle
+
+    def method(self, method: ActorMethod, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call an actor's method."""
+        self._life.check()
+        packer = self._life.packer
+        options = packer.pack_options(method._options, method._name) if method._options else b""
+        payload = packer.pack_call(method._name, args, kwargs)
+        refs = self._new_refs(method._returns())
+        actor = method._handle._hold.number
+        self._life.post(Call([ref._hold.number for ref in refs], actor, method._name, options, payload), payload)
+        return _as_returned(refs)
+
+    def prepare(self, callee: Callee) -> tuple[int, bytes]:
+        """The callee's number and options here; its definition is sent if the bridge has not got it."""
+        self._life.check()
+        number = self._define(callee._definition)
+        if not callee._overrides:
+            return number, b""
+        options = self._options.get(callee)
+        if options is None:
+            options = self._life.packer.pack_options(callee._overrides, callee._definition.name)
+            self._options[callee] = options
+        return number, options
+
+    def _define(self, definition: Definition) -> int:
+        number = self._sent.get(definition)
+        if number is not None:
+            return number
+        with self._defining:
+            number = self._known.get(definition)
+            if number is not None:
+                return number  # another thread has just sent it; or it is being pickled, and mentions itself
+            number = self._known[definition] = next(self._numbers)
+            try:
+                what = f"the remote {definition.kind} {definition.name}"
+                payload = self._life.packer.pack((definition.target, definition.options), lambda: what)
+                self._life.post(Define(number, definition.kind, definition.name, payload), payload)
+            except BaseException:
+                self._known.pop(definition, None)
+                raise
+            self._sent[definition] = number
+            return number
+
+    def _new_hold(self) -> Hold:
+        return Hold(next(self._numbers), self._life.dropped)
+
+    def _new_refs(self, count: int) -> list[ObjectRef[Any]]:
+        return [ObjectRef(self._life, self._new_hold()) for _ in range(count)]
+
+
+def _as_returned(refs: list[ObjectRef[Any]]) -> Any:
+    if not refs:
+        return None
+    return refs[0] if len(refs) == 1 else refs

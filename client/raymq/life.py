@@ -1,0 +1,236 @@
+"""One life of a session on the cluster, from the handshake to its end: what is said, awaited and held in it."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+import itertools
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from raymq import connection as core
+from raymq.calling import Calls
+from raymq.errors import ForkedSession, RaymqError, SessionClosed, SessionLost
+from raymq.exceptions import GetTimeoutError
+from raymq.info import SessionInfo
+from raymq.packing import Packer
+from raymq.protocol.limits import INLINE_MAX, REFS_PER_MESSAGE
+from raymq.protocol.messages import Fetch, Message, Pickled, Request, Unfetch, Value, Watch
+from raymq.receiving import Receiver
+from raymq.refs import ObjectRef
+from raymq.waiting import Ledger, Pending, Waiter
+from raymq.wire import Wire
+
+if TYPE_CHECKING:
+    from raymq.session import Session
+
+
+class Life:
+    """What a session has with one bridge.
+
+    References belong to the life that made them: numbers begin anew with each.
+
+    Args:
+        session: whose life it is.
+        life_id: the 16 bytes by which broker and bridge know it.
+        log_to_driver: print what its workers print.
+    """
+
+    info: SessionInfo
+
+    def __init__(self, session: Session, life_id: bytes, *, log_to_driver: bool) -> None:
+        self.session = session
+        self.id = life_id
+        self.dropped: deque[int] = deque()
+        self.ledger = Ledger()
+        self.receiver = Receiver(self.ledger, self.dropped, log_to_driver=log_to_driver, ended=self._on_end)
+        self.calls = Calls(self)
+        self.packer = Packer(self)
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._ended: RaymqError | None = None
+        self._wire: Wire | None = None
+        self._requests = itertools.count(1)
+
+    def open(self, wire: Wire, info: SessionInfo, object_max: int) -> None:
+        """The handshake is done; from now on calls can be made."""
+        self.packer.object_max, self.info, self._wire = object_max, info, wire
+
+    # --- the end
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls can be made."""
+        return self._wire is not None and self._ended is None and os.getpid() == self._pid
+
+    def check(self) -> None:
+        """Raise what keeps calls from being made.
+
+        Raises:
+            ForkedSession: this process is a child of the one that has the session.
+            SessionClosed: it was closed.
+            SessionLost: it was lost.
+        """
+        if os.getpid() != self._pid:
+            raise ForkedSession("a session does not survive a fork: call connect() in the child, or spawn it instead")
+        if self._ended is not None:
+            raise _copy(self._ended)
+
+    def close(self, timeout: float) -> None:
+        """Say goodbye, and wait at most ``timeout`` seconds for the answer. Does nothing if it is over."""
+        if os.getpid() != self._pid or self._wire is None:
+            return
+        with self._lock:
+            open_before, self._ended = self._ended is None, self._ended or SessionClosed("the session is closed")
+        if open_before:
+            self._wire.close(timeout)
+            self.ledger.end(self._ended)
+
+    def _on_end(self, event: core.Ended) -> None:
+        # Called by the I/O thread.
+        with self._lock:
+            if self._ended is None:
+                self._ended = SessionLost(
+                    f"the session has ended ({event.code}): {event.message}. Its objects and actors are gone, except "
+                    "for detached actors; connect() again for a new session."
+                )
+            error = self._ended
+        self.ledger.end(error)
+
+    # --- sending
+
+    def post(self, message: Message, payload: Pickled | None = None) -> None:
+        """Queue a message; waits only where too much is queued, or the payload's memory could be changed meanwhile."""
+        self.check()
+        if self._wire is None:
+            raise SessionClosed("the session is not open")
+        if payload is None or payload.nbytes <= INLINE_MAX:
+            self._wire.post(message, 0 if payload is None else payload.nbytes)
+        else:
+            writable = any(not memoryview(buffer).readonly for buffer in payload.buffers)
+            self._wire.post(message, payload.nbytes, wait_delivered=writable)
+        if self._ended is not None:
+            raise _copy(self._ended)
+
+    def request(self, operation: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Ask the bridge for an operation, and wait for its answer."""
+        payload = self.packer.pack_call(operation, args, kwargs)
+        return self._ask(lambda number: Request(number, operation, payload), payload)
+
+    def _ask(self, message: Callable[[int], Message], payload: Pickled | None = None) -> Any:
+        number, waiter = next(self._requests), Waiter(1)
+        pending = self.ledger.expect_reply(number, waiter)
+        try:
+            self.post(message(number), payload)
+            waiter.wait(None)
+            return self._outcome(pending)
+        finally:
+            self.ledger.expect_no_reply(number)
+
+    # --- values
+
+    def get(self, refs: list[ObjectRef[Any]], timeout: float | None) -> list[Any]:
+        """The values of references; see ``Session.get``."""
+        numbers = [self.packer.own(ref) for ref in refs]
+        unique = list(dict.fromkeys(numbers))
+        limit = self._get_limit(unique, timeout)
+        waiter = Waiter(len(unique))
+        pending = self._want(unique, waiter)
+        try:
+            if not waiter.wait(limit):
+                missing = sum(entry.outcome is None for entry in pending.values())
+                raise GetTimeoutError(f"get() waited {timeout} s; {missing} of {len(unique)} values are not there yet")
+            for entry in pending.values():
+                if entry.outcome is not None and not isinstance(entry.outcome, Value):
+                    self._outcome(entry)
+            values = {number: self._outcome(entry) for number, entry in pending.items()}
+        finally:
+            self._want_no_more(pending, waiter)
+        return [values[number] for number in numbers]
+
+    def _get_limit(self, numbers: list[int], timeout: float | None) -> float | None:
+        """How long a get waits. A timeout of 0 asks what is ready there; the way here takes the time that it takes."""
+        if timeout != 0:
+            return timeout
+        self._watch(numbers, fetch_local=True)
+        missing = len(numbers) - len(self.ledger.ready_among(numbers))
+        if missing:
+            raise GetTimeoutError(f"{missing} of {len(numbers)} values are not ready")
+        return None
+
+    def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
+        """A future of a reference's value."""
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        pending = self._want([self.packer.own(ref)], None)
+
+        def complete() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    (entry,) = pending.values()
+                    future.set_result(self._outcome(entry))
+                except BaseException as error:
+                    future.set_exception(error)
+            self._want_no_more(pending, None)
+
+        for entry in pending.values():
+            self.ledger.when_complete(entry, lambda: self.session._completions.put(complete))
+        return future
+
+    def _want(self, numbers: list[int], waiter: Waiter | None) -> dict[int, Pending]:
+        """Want values; what nobody has asked for yet is fetched."""
+        self.check()
+        pending, ask = self.ledger.want(numbers, waiter)
+        for part in _parts(ask):
+            self.post(Fetch(part))
+        return pending
+
+    def _want_no_more(self, pending: dict[int, Pending], waiter: Waiter | None) -> None:
+        unwanted = self.ledger.want_no_more(pending, waiter)
+        for part in _parts(unwanted) if self.is_open else ():
+            self.post(Unfetch(part))
+
+    def _outcome(self, pending: Pending) -> Any:
+        """The value of a completed answer, or raise what it failed with."""
+        outcome = pending.outcome
+        if outcome is None or isinstance(outcome, BaseException):
+            raise _copy(outcome or SessionClosed("the session is closed"))
+        return self.packer.unpack(outcome, pending.holds)
+
+    # --- readiness
+
+    def wait(
+        self, refs: list[ObjectRef[Any]], num_returns: int, timeout: float | None, *, fetch_local: bool
+    ) -> set[int]:
+        """The places in the list of those that are ready, ``num_returns`` at most; see ``Session.wait``."""
+        numbers = [self.packer.own(ref) for ref in refs]
+        deadline = None if timeout is None else time.monotonic() + timeout
+        self._watch(numbers, fetch_local=fetch_local)
+        waiter = self.ledger.wait_for(numbers, num_returns)
+        try:
+            waiter.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        finally:
+            self.ledger.wait_no_more(numbers, waiter)
+        self.check()
+        ready = set(self.ledger.ready_among(numbers)[:num_returns])
+        return {place for place, number in enumerate(numbers) if number in ready}
+
+    def _watch(self, numbers: list[int], *, fetch_local: bool) -> None:
+        """Have the bridge tell when references become ready; returns when it has told of those that are."""
+        self.check()
+        for part in _parts(self.ledger.watch(numbers)):
+            self._ask(functools.partial(Watch, refs=part, fetch_local=fetch_local))
+
+
+def _parts(numbers: list[int]) -> Iterator[list[int]]:
+    """A list of references in pieces that fit into a message."""
+    for start in range(0, len(numbers), REFS_PER_MESSAGE):
+        yield numbers[start : start + REFS_PER_MESSAGE]
+
+
+def _copy(error: BaseException) -> BaseException:
+    """A fresh exception for each raise: one object raised in many threads would gather all their tracebacks."""
+    return type(error)(*error.args)
