@@ -117,6 +117,7 @@ CORES = [
     "raymq.connection",
     *(name for name in MODULES if within(name, ("raymq_broker",)) and not name.endswith(("server", "__main__"))),
     "raymq_bridge.link", "raymq_bridge.inbox", "raymq_bridge.table",
+    "raymq.duration",
 ]  # fmt: skip
 IMPURE = (
     "zmq",
