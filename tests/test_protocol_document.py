@@ -18,6 +18,7 @@ import pytest
 from raymq import connection
 from raymq.protocol import codec, control, limits, messages, route, version
 from raymq.protocol.messages import Payload, Pickled, Put
+from raymq_bridge.shelf import Shelf
 from raymq_broker.bridges import ENTRY
 
 ROOT = Path(__file__).parents[1]
@@ -185,9 +186,17 @@ def test_the_required_keys_of_the_control_maps_are_those_of_the_code() -> None:
     assert told == {kind.name: expected for kind, expected in control.CONTROL.items()}
 
 
+def test_the_optional_keys_of_the_control_maps_are_those_of_the_code() -> None:
+    rows = table("kind", "key", "type", "required", "meaning")
+    told = {(row["kind"], row["key"]): row["type"] for row in rows if row["required"] == "no"}
+    types = {str: "str", int: "int", float: "float", bool: "bool", bytes: "bin"}
+    in_code = {(kind.name, key): types[t] for kind, keys_ in control.OPTIONAL.items() for key, t in keys_.items()}
+    assert told == in_code
+
+
 def test_the_entry_of_a_session_in_register_is_that_of_the_code() -> None:
     rows = table("key", "type", "meaning", holding="digest")
-    types = {bytes: "bin", int: "int", dict: "map"}
+    types = {bytes: "bin", int: "int", dict: "map", str: "str", float: "float", bool: "bool"}
     assert [(row["key"], row["type"]) for row in rows] == [(key, types[kind]) for key, kind in ENTRY.items()]
 
 
@@ -295,7 +304,7 @@ def test_every_text_with_the_form_of_a_code_is_in_the_document() -> None:
 def test_connect_has_an_exception_for_the_refusals_of_the_document() -> None:
     rows = table("code", "retry", "when")
     told = keys(assigned(ROOT / "client/raymq/connecting.py", "REFUSALS"))
-    assert set(told) == {row["code"] for row in rows} - {"malformed", "session-taken", "bad-job"}
+    assert set(told) == {row["code"] for row in rows} - {"malformed", "session-taken", "session-differs", "bad-job"}
 
 
 # --- states
@@ -355,8 +364,8 @@ def test_the_keys_of_a_described_error_are_those_of_the_code() -> None:
 
 def test_the_operations_of_requests_are_those_of_the_bridge() -> None:
     rows = table("operation", "arguments", "returns")
-    operations = assigned(ROOT / "worker_bridge/raymq_bridge/cluster.py", "OPERATIONS")
-    assert [row["operation"] for row in rows] == keys(operations)
+    operations = keys(assigned(ROOT / "worker_bridge/raymq_bridge/cluster.py", "OPERATIONS"))
+    assert [row["operation"] for row in rows] == operations + list(Shelf().operations)
 
 
 # --- limits

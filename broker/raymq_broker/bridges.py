@@ -13,7 +13,10 @@ from raymq_broker.lifecycle import Lifecycle
 from raymq_broker.outbox import Outbox
 from raymq_broker.registry import Registry
 
-ENTRY = {"session": bytes, "digest": bytes, "protocol": int, "client": dict, "job": dict, "cluster": dict}
+ENTRY = {
+    "session": bytes, "digest": bytes, "protocol": int, "client": dict, "job": dict, "cluster": dict, "name": str,
+    "ttl": float, "left": bool,
+}  # fmt: skip
 """What a bridge tells of the session that it serves."""
 
 
@@ -64,6 +67,9 @@ class Bridges:
 
         A client that is still at its handshake may be here before its bridge.
         """
+        served = self._registry.served_by(bridge)
+        if served is not None and served.replaces == entry["session"]:
+            return  # it has not heard yet that its session was handed over
         if bridge.session not in (None, entry["session"]):
             raise RemoteProtocolError("a bridge serves one session in its life")
         bridge.session = entry["session"]
@@ -72,8 +78,9 @@ class Bridges:
         session = self._registry.sessions.get(entry["session"])
         if session is None and entry["session"] not in self._registry.ended:
             session = Session(
-                entry["session"], entry["digest"], entry["protocol"], entry["client"], entry["job"], now, now
-            )
+                entry["session"], entry["digest"], entry["protocol"], entry["client"], entry["job"], now, now,
+                name=entry["name"], ttl=entry["ttl"], left=entry["left"],
+            )  # fmt: skip
             self._registry.sessions[session.id] = session
         if session is None or session.digest != entry["digest"] or session.bridge not in (None, bridge.id):
             self._lifecycle.close(bridge)
@@ -108,9 +115,18 @@ class Bridges:
             self._lifecycle.end(session, fields["code"], fields["message"], now)
 
     def ping(self, packet: Packet, fields: dict[str, Any], now: float) -> None:
-        """A heartbeat."""
-        if packet.peer not in self._registry.bridge_peers:
+        """A heartbeat, and what the bridge tells of its session with it."""
+        bound = self._registry.bridge_peers.get(packet.peer)
+        if bound is None:
             self._outbox.reply(packet, Kind.UNBOUND)
+            return
+        session = self._registry.served_by(self._registry.bridges[bound[0]])
+        if session is None or packet.route.lane != Lane.CALLS:
+            return
+        session.objects = fields.get("objects", session.objects)
+        session.memory = fields.get("memory", session.memory)
+        if fields.get("left", False) and session.name:
+            self._lifecycle.left(session, fields.get("ttl", session.ttl), now)
 
     def session_of(self, packet: Packet) -> Session | None:
         """The session that a bridge's packet speaks of, if it is its own."""

@@ -9,12 +9,12 @@ from typing import Any
 
 from raymq.protocol import versions
 from raymq.protocol.control import TOKEN_SIZE
-from raymq.protocol.limits import CLIENT_TEXT_MAX, HELLO_MAX
+from raymq.protocol.limits import CLIENT_TEXT_MAX, HELLO_MAX, NAME_MAX, TTL_MAX
 from raymq.protocol.route import Kind, Lane
 from raymq.protocol.version import PROTOCOL_NEWEST, PROTOCOL_OLDEST, __version__
-from raymq_broker.actions import Handler, Packet
+from raymq_broker.actions import Handler, Packet, Side
 from raymq_broker.entities import Session, SessionState
-from raymq_broker.lifecycle import Lifecycle
+from raymq_broker.lifecycle import LEFT, Lifecycle
 from raymq_broker.outbox import Outbox
 from raymq_broker.registry import Ending, Registry
 
@@ -45,32 +45,41 @@ class Clients:
 
     def hello(self, packet: Packet, fields: dict[str, Any], now: float) -> None:
         """A client wants a session, or has not heard the answer yet."""
-        fault = _fault(packet)
+        fault = _fault(packet, fields)
         protocol = versions.common_protocol(fields["protocol"])
         session = self._registry.sessions.get(packet.route.session)
         if fault is None and protocol is None:
             self._outbox.refuse(packet, "protocol-mismatch", _protocols_differ(fields["protocol"]))
-        elif fault is not None or protocol is None or len(fields["token"]) != TOKEN_SIZE:
-            self._outbox.refuse(packet, "malformed", fault or f"a session needs a token of {TOKEN_SIZE} bytes")
+        elif fault is not None or protocol is None:
+            self._outbox.refuse(packet, "malformed", str(fault))
         elif session is not None:
             self._hello_again(packet, session, fields["token"], now)
         elif packet.route.session in self._registry.ended:
             self._ended(packet, self._registry.ended[packet.route.session])
         else:
-            self._hello_new(packet, fields, protocol, now)
+            self._hello_first(packet, fields, protocol, now)
 
-    def _hello_new(self, packet: Packet, fields: dict[str, Any], protocol: int, now: float) -> None:
+    def _hello_first(self, packet: Packet, fields: dict[str, Any], protocol: int, now: float) -> None:
         mismatch = self._lifecycle.mismatch(fields["client"])
+        named = self._registry.named(fields.get("name", ""))
         if mismatch is not None:
             self._outbox.refuse(packet, mismatch.code, mismatch.message)
-            return
+        elif named is None:
+            self._hello_new(packet, fields, protocol, now)
+        else:
+            self._hello_named(packet, fields, protocol, named, now)
+
+    def _hello_new(self, packet: Packet, fields: dict[str, Any], protocol: int, now: float) -> None:
         if len(self._registry.sessions) >= self._lifecycle.settings.sessions_max:
             count = len(self._registry.sessions)
             text = f"the broker serves {count} sessions, as many as it may (raymq start --max-sessions)"
             self._outbox.refuse(packet, "limit-reached", text, retry=True)
             return
         digest, client = _digest(fields["token"]), _describe(fields["client"])
-        session = Session(packet.route.session, digest, protocol, client, fields["job"], now, now, changed=now)
+        session = Session(
+            packet.route.session, digest, protocol, client, fields["job"], now, now, changed=now,
+            name=fields.get("name", ""), ttl=fields.get("ttl", 0.0),
+        )  # fmt: skip
         self._registry.bind_client(session, packet.route.lane, packet.peer)
         self._registry.sessions[session.id] = session
         self._outbox.log("info", "session_waiting", session)
@@ -78,9 +87,45 @@ class Clients:
         if session.state is SessionState.WAITING and session.id in self._registry.sessions:
             self._refuse_for_now(packet)
 
+    def _hello_named(self, packet: Packet, fields: dict[str, Any], protocol: int, session: Session, now: float) -> None:
+        """A client wants a session that is there: left by its client, or given up, or in use."""
+        bridge = self._registry.bridge_of(session)
+        if bridge is None or session.state is SessionState.OPENING:
+            text = f"the session {session.name!r} is just being opened for {_who(session)}"
+            self._outbox.refuse(packet, "session-busy", text, retry=True)
+        elif fields["job"] and fields["job"] != session.job:
+            text = f"the session {session.name!r} is there, with another namespace or runtime_env: leave both out"
+            self._outbox.refuse(packet, "session-differs", text)
+        elif session.state is SessionState.ATTACHED and not fields.get("takeover", False):
+            self._refuse_attached(packet, session, now)
+        else:
+            self._lifecycle.hand_over(session, packet.route.session, now)
+            session.digest, session.protocol = _digest(fields["token"]), protocol
+            session.client, session.ttl = _describe(fields["client"]), fields.get("ttl", session.ttl)
+            session.last_seen = now
+            self._registry.bind_client(session, packet.route.lane, packet.peer)
+            self._outbox.log("info", "session_handed_over", session, name=session.name)
+            self._lifecycle.ask_to_open(session, bridge)
+
+    def _refuse_attached(self, packet: Packet, session: Session, now: float) -> None:
+        """Whoever asks twice gets the last word: in between a heartbeat has shown whether the client is still there."""
+        text = (
+            f"the session {session.name!r} is attached to {_who(session)}, last seen {now - session.last_seen:.0f} s "
+            "ago: detach it there, or take it over (takeover=True)"
+        )
+        if session.contender == packet.route.session:
+            self._outbox.refuse(packet, "session-attached", text)
+            return
+        session.contender = packet.route.session
+        self._outbox.ping(Side.CLIENTS, session)
+        self._outbox.refuse(packet, "session-busy", text, retry=True)
+
     def _hello_again(self, packet: Packet, session: Session, token: bytes, now: float) -> None:
         if not _token_fits(session, token):
             self._outbox.refuse(packet, "session-taken", "another client has a session of this id")
+            return
+        if session.left:
+            self._ended(packet, LEFT)
             return
         session.last_seen = now
         self._registry.bind_client(session, packet.route.lane, packet.peer)
@@ -107,6 +152,8 @@ class Clients:
         elif not _token_fits(session, fields["token"]):
             self._outbox.complain("wrong_token", now, session=packet.route.session.hex())
             self._ended(packet, Ending("wrong-token", "the session's token is another"))
+        elif session.left:
+            self._ended(packet, LEFT)
         else:
             session.last_seen = now
             self._registry.bind_client(session, packet.route.lane, packet.peer)
@@ -116,9 +163,10 @@ class Clients:
 
     def _attach_unknown(self, packet: Packet, now: float) -> None:
         ending = self._registry.ended.get(packet.route.session)
+        timing = self._lifecycle.settings.timing
         if ending is not None:
             self._ended(packet, ending)
-        elif now < self._started + self._lifecycle.settings.timing.lease:
+        elif now < self._started + timing.lease + timing.grace:
             self._outbox.reply(packet, Kind.UNBOUND)  # a new broker: the session's bridge may be on its way
         else:
             text = "the broker knows no such session: it ended, or its bridge is gone"
@@ -153,12 +201,18 @@ class Clients:
         self._outbox.reply(packet, Kind.ENDED, code=ending.code, message=ending.message)
 
 
-def _fault(packet: Packet) -> str | None:
-    """What is wrong with the frame of a HELLO."""
+def _fault(packet: Packet, fields: dict[str, Any]) -> str | None:
+    """What is wrong with a HELLO."""
     if len(packet.frames[1]) > HELLO_MAX:
         return f"a HELLO has at most {HELLO_MAX:,} bytes"
     if not any(packet.route.session) or packet.route.lane != Lane.CALLS:
         return "a session needs an id, and begins on the calls lane"
+    if len(fields["token"]) != TOKEN_SIZE:
+        return f"a session needs a token of {TOKEN_SIZE} bytes"
+    if len(fields.get("name", "")) > NAME_MAX:
+        return f"a session's name has at most {NAME_MAX} characters"
+    if not 0 <= fields.get("ttl", 0.0) <= TTL_MAX:
+        return f"a session waits between 0 and {TTL_MAX:.0f} s for its next client"
     return None
 
 
@@ -177,6 +231,13 @@ def _describe(client: dict[str, Any]) -> dict[str, Any]:
     kept = {key: str(client[key])[:CLIENT_TEXT_MAX] for key in texts if key in client}
     pid = client.get("pid")
     return {**kept, "pid": pid if type(pid) is int and 0 <= pid < 1 << 63 else 0}
+
+
+def _who(session: Session) -> str:
+    """Whose session it is, for people."""
+    client = session.client
+    who = "@".join(str(client[key]) for key in ("user", "host") if client.get(key))
+    return f"{who or 'a client'} (pid {client.get('pid', 0)})"
 
 
 def _digest(token: bytes) -> bytes:

@@ -18,7 +18,9 @@ class SessionState(Enum):
     OPENING   --bridge: OPEN_FAILED-->     (ended)
     OPENING   --lease and grace over-->    (ended)
     ATTACHED  --connection gone-->         DETACHED
+    ATTACHED  --bridge: the client left--> DETACHED (named sessions)
     DETACHED  --client: ATTACH, HELLO-->   ATTACHED
+    DETACHED  --another client: HELLO with its name-->  OPENING (named sessions; from ATTACHED, too, as a takeover)
     DETACHED  --grace over-->              (ended)
     any       --BYE, CLOSED, bridge lost-> (ended)
     """
@@ -61,7 +63,19 @@ class Bridge:
 
 @dataclass
 class Session:
-    """One client's life, as far as the broker has a part in it."""
+    """One client's life, as far as the broker has a part in it; that of a named one, several clients' in turn.
+
+    Attributes:
+        id: names it on the wire. A named session gets a new one, and a new token, with each client.
+        digest: the SHA-256 of its token.
+        name: empty for one that has none.
+        ttl: seconds for which it waits for its next client, if it has a name.
+        left: its client has left it on purpose.
+        replaces: the id that it had before, while its bridge is being told of the new one.
+        contender: the id of a client that wants it while another has it.
+        objects: references that its client holds, as its bridge told last.
+        memory: bytes of memory that its bridge uses, as it told last.
+    """
 
     id: bytes
     digest: bytes
@@ -75,3 +89,10 @@ class Session:
     bridge: bytes | None = None
     cluster: dict[str, Any] = field(default_factory=dict)
     lanes: dict[int, bytes] = field(default_factory=dict)
+    name: str = ""
+    ttl: float = 0.0
+    left: bool = False
+    replaces: bytes = b""
+    contender: bytes = b""
+    objects: int = 0
+    memory: int = 0

@@ -12,6 +12,9 @@ from raymq_broker.entities import Bridge, BridgeState, Session, SessionState
 from raymq_broker.outbox import Outbox
 from raymq_broker.registry import Ending, Registry
 
+LEFT = Ending("detached", "the client detached from its session, which goes on without it")
+"""What a client gets that comes back to a session which it has left."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -61,16 +64,17 @@ class Lifecycle:
     def ask_to_open(self, session: Session, bridge: Bridge) -> None:
         """Tell the bridge whose session it is."""
         self._outbox.to_bridge(
-            bridge, session.id, Kind.OPEN, client=session.client, job=session.job,
-            digest=session.digest, protocol=session.protocol,
+            bridge, session.id, Kind.OPEN, client=session.client, job=session.job, digest=session.digest,
+            protocol=session.protocol, name=session.name, ttl=session.ttl, replaces=session.replaces,
         )  # fmt: skip
 
     def opened(self, session: Session, cluster: dict[str, Any], now: float) -> None:
         """The bridge has opened the session."""
         here = Lane.CALLS in session.lanes  # or the client has gone while its bridge was being opened
         session.state = SessionState.ATTACHED if here else SessionState.DETACHED
+        waited = now - (session.changed if session.replaces else session.since)
         session.changed, session.cluster = now, cluster
-        self._outbox.log("info", "session_opened", session, waited=round(now - session.since, 3))
+        self._outbox.log("info", "session_opened", session, waited=round(waited, 3))
         self._outbox.counters["opened"] += 1
         self.welcome(session)
 
@@ -91,8 +95,38 @@ class Lifecycle:
         timing = self.settings.timing
         self._outbox.to_client(
             session, Kind.WELCOME, protocol=session.protocol, heartbeat=timing.heartbeat, lease=timing.lease,
-            grace=timing.grace, object_max=self.settings.object_max, cluster=session.cluster,
+            grace=self._grace(session), object_max=self.settings.object_max, cluster=session.cluster,
+            resumed=bool(session.replaces),
         )  # fmt: skip
+
+    # --- from one client to the next
+
+    def left(self, session: Session, ttl: float, now: float) -> None:
+        """The client has left its named session, and all that it sent has been carried out."""
+        if session.left or session.state not in (SessionState.ATTACHED, SessionState.DETACHED):
+            return
+        session.left, session.ttl = True, ttl
+        session.state, session.changed = SessionState.DETACHED, now
+        self._outbox.log("info", "session_left", session, name=session.name, ttl=ttl)
+        self._outbox.to_client(session, Kind.ENDED, code=LEFT.code, message=LEFT.message)
+        self._registry.unbind_session(session)
+
+    def hand_over(self, session: Session, new_id: bytes, now: float) -> None:
+        """Another client gets a named session; its bridge is told."""
+        if session.left:
+            ending = LEFT
+        else:
+            ending = Ending("taken-over", f"another client has taken over the session {session.name!r}")
+            self._outbox.to_client(session, Kind.ENDED, code=ending.code, message=ending.message)
+        self._registry.rename(session, new_id, ending)
+        session.left, session.contender = False, b""
+        session.state, session.changed = SessionState.OPENING, now
+
+    def _grace(self, session: Session) -> float:
+        """For how long the session is kept when its client is gone."""
+        if session.left:
+            return session.ttl
+        return max(self.settings.timing.grace, session.ttl)
 
     # --- somebody is gone
 
@@ -115,7 +149,7 @@ class Lifecycle:
         """When the patience with a session in its state is over."""
         timing = self.settings.timing
         if session.state is SessionState.DETACHED:
-            return session.changed + timing.grace
+            return session.changed + self._grace(session)
         if session.state is SessionState.WAITING:
             return session.last_seen + timing.lease
         if session.state is SessionState.OPENING:
@@ -133,8 +167,9 @@ class Lifecycle:
             self._drop_unopened(session, "no-bridge", text, retry=True)
             return
         self._outbox.counters["expired"] += 1
-        silent = now - session.last_seen
-        text = f"nothing was heard of the client for {silent:.1f} s: lease and grace are over"
+        text = f"nothing was heard of the client for {now - session.last_seen:.1f} s: lease and grace are over"
+        if session.name:
+            text = f"no client attached to the session {session.name!r} within {self._grace(session):.0f} s"
         self.end_and_close(session, "expired", text, now)
 
     # --- the end

@@ -70,7 +70,24 @@ class Registry:
         del bridge.lanes[bound[1]]
         return bridge
 
+    def unbind_session(self, session: Session) -> None:
+        """No connection speaks for this session any longer."""
+        for peer in session.lanes.values():
+            del self.client_peers[peer]
+        session.lanes.clear()
+
     # --- who belongs to whom
+
+    def named(self, name: str) -> Session | None:
+        """The session of this name."""
+        return next((session for session in self.sessions.values() if name and session.name == name), None)
+
+    def found(self, text: str) -> list[Session]:
+        """The session of this name, or those whose id, in hexadecimal, begins so."""
+        named = self.named(text)
+        if named is not None:
+            return [named]
+        return [session for session in self.sessions.values() if text and session.id.hex().startswith(text.lower())]
 
     def bridge_of(self, session: Session) -> Bridge | None:
         """The bridge that serves a session."""
@@ -114,9 +131,18 @@ class Registry:
 
     def forget_session(self, session: Session) -> None:
         """Drop a session and its connections."""
+        self.unbind_session(session)
         del self.sessions[session.id]
-        for peer in session.lanes.values():
-            del self.client_peers[peer]
+
+    def rename(self, session: Session, new_id: bytes, ending: Ending) -> None:
+        """A named session goes on under another id, for another client; ``ending`` is what the earlier client gets."""
+        bridge = self.bridge_of(session)
+        if bridge is not None:
+            bridge.session = new_id
+        self.forget_session(session)
+        self.remember(session.id, ending)
+        session.replaces, session.id = session.id, new_id
+        self.sessions[new_id] = session
 
     def forget_bridge(self, bridge: Bridge) -> None:
         """Drop a bridge and its connections."""

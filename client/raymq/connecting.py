@@ -45,6 +45,8 @@ REFUSALS: dict[str, type[errors.ConnectError]] = {
     "no-bridge": errors.NoBridge,
     "no-cluster": errors.NoCluster,
     "limit-reached": errors.LimitReached,
+    "session-attached": errors.SessionAttached,
+    "session-busy": errors.SessionAttached,
 }
 """The broker's codes for its refusals, and what they are raised as; any other is ``Refused``."""
 

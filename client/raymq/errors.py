@@ -14,6 +14,7 @@
     * ``NoBridge``: the broker has no bridge to give
     * ``NoCluster``: the bridge cannot reach a Ray cluster
     * ``LimitReached``: the broker serves as many sessions as it may
+    * ``SessionAttached``: another client has the session of this name
     * ``Refused``: the broker refuses for another reason, which it names
     * ``ConnectTimeout`` (also a ``TimeoutError``): no answer in time
 
@@ -89,6 +90,10 @@ class NoCluster(ConnectError):
 
 class LimitReached(ConnectError):
     """The broker already serves as many sessions as it is allowed to."""
+
+
+class SessionAttached(ConnectError):
+    """Another client is attached to the session of this name: it can be detached there, or taken over."""
 
 
 class Refused(ConnectError):

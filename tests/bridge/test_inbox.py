@@ -14,6 +14,7 @@ from raymq.protocol.messages import (
     Coming,
     Create,
     Define,
+    Detach,
     Fetch,
     Goodbye,
     Message,
@@ -190,7 +191,7 @@ def check_waiting(messages: list[Message], done: list[Message], arrived: set[int
     blocked: set[Any] = set()
     for place, message in enumerate(messages):
         lacks = isinstance(getattr(message, "payload", None), Coming) and place not in arrived
-        last = isinstance(message, Goodbye) and waiting
+        last = isinstance(message, Goodbye | Detach) and waiting
         if lacks or last or not blocked.isdisjoint(touches(message)):
             waiting.append(message)
             blocked |= set(touches(message))
@@ -202,5 +203,5 @@ def check_waiting(messages: list[Message], done: list[Message], arrived: set[int
 
 def test_every_message_of_a_client_is_known_here() -> None:
     """A message that is added to the protocol says what it touches."""
-    covered = {Define, Put, Task, Create, Call, Fetch, Unfetch, Watch, Release, Request, Goodbye}
+    covered = {Define, Put, Task, Create, Call, Fetch, Unfetch, Watch, Release, Request, Goodbye, Detach}
     assert covered == set(FROM_CLIENT)

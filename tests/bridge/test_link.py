@@ -16,7 +16,7 @@ from raymq.protocol.codec import data_header, encode, join, pack
 from raymq.protocol.control import decode_control, encode_control
 from raymq.protocol.messages import Buffer, Fetch, Ready
 from raymq.protocol.route import SWITCHED, Kind, Lane, decode_route, encode_route
-from raymq_bridge.link import Ended, Link, LinkState, Opened
+from raymq_bridge.link import Ended, Link, LinkState, Opened, Reopened
 from tests.protocol.strategies import plain
 
 BRIDGE = b"b" * 16
@@ -197,7 +197,8 @@ def test_a_lane_that_is_unbound_registers_again_with_the_session(line: Line) -> 
     line.take(Kind.UNBOUND, Lane.BULK, BRIDGE)
     [(kind, lane, fields)] = line.poll()
     assert (kind, lane) == (Kind.REGISTER, Lane.BULK)
-    assert fields["sessions"] == [{"session": SESSION, **OPEN, "cluster": CLUSTER}]
+    nameless = {"name": "", "ttl": 0.0, "left": False}
+    assert fields["sessions"] == [{"session": SESSION, **OPEN, "cluster": CLUSTER, **nameless}]
     line.take(Kind.REGISTERED, Lane.BULK, BRIDGE, **REGISTERED)
     assert line.say() == [(Kind.SYNC, Lane.BULK)]
     line.take(Kind.REGISTERED, Lane.BULK, BRIDGE, **REGISTERED)
@@ -380,3 +381,93 @@ def test_any_packets_in_any_state(state: Callable[[Line], None], steps: list[tup
             line.link.receive(frames, line.now)
         line.wait(seconds)
         assert not over or line.link.state is LinkState.ENDED
+
+
+# --- named sessions
+
+NEXT = b"n" * 16
+NAMED = OPEN | {"name": "night", "ttl": 60.0}
+HAND_OVER = NAMED | {"client": {"pid": 8}, "digest": b"e" * 32, "replaces": SESSION}
+
+
+def serve_named(line: Line) -> None:
+    line.poll()
+    line.register()
+    line.take(Kind.OPEN, **NAMED)
+    line.link.opened(CLUSTER)
+    line.poll()
+
+
+def test_a_session_is_handed_over(line: Line) -> None:
+    serve_named(line)
+    first = line.link.channel
+    assert line.take(Kind.OPEN, session=NEXT, **HAND_OVER) == [Reopened({"pid": 8})]
+    assert line.link.channel is not first
+    assert line.link.channel is not None
+    assert line.link.channel.session == NEXT
+    assert line.poll() == [], "nothing is said before the next client is served"
+    line.link.opened(CLUSTER)
+    assert [(kind, fields) for kind, _, fields in line.poll()] == [(Kind.OPENED, {"cluster": CLUSTER})]
+    assert line.take(Kind.OPEN, session=NEXT, **HAND_OVER) == [], "a repetition"
+    assert line.say() == [(Kind.OPENED, Lane.CALLS)]
+
+
+def test_late_packets_of_the_client_before_are_dropped(line: Line) -> None:
+    serve_named(line)
+    line.take(Kind.OPEN, session=NEXT, **HAND_OVER)
+    line.link.opened(CLUSTER)
+    late = [encode_route(Kind.DATA, SESSION, Lane.BULK), b"whatever it says"]
+    assert line.link.receive(late, line.now) == []
+    with pytest.raises(RemoteProtocolError, match="not served here"):
+        line.link.receive([encode_route(Kind.DATA, b"x" * 16), b""], line.now)
+    assert line.link.state is LinkState.SERVING
+
+
+@pytest.mark.parametrize("replaces", [b"", b"x" * 16])
+def test_only_its_own_session_is_handed_over(line: Line, replaces: bytes) -> None:
+    serve_named(line)
+    with pytest.raises(RemoteProtocolError, match="serves a session already"):
+        line.take(Kind.OPEN, session=NEXT, **HAND_OVER | {"replaces": replaces})
+
+
+def test_a_session_that_is_not_open_yet_is_not_handed_over(line: Line) -> None:
+    line.poll()
+    line.register()
+    line.take(Kind.OPEN, **NAMED)
+    with pytest.raises(RemoteProtocolError, match="serves a session already"):
+        line.take(Kind.OPEN, session=NEXT, **HAND_OVER)
+
+
+def test_nothing_is_handed_over_after_the_end(line: Line) -> None:
+    serve_named(line)
+    line.take(Kind.CLOSE, **CLOSE)
+    assert line.take(Kind.OPEN, session=NEXT, **HAND_OVER) == []
+    assert line.link.state is LinkState.ENDED
+
+
+def test_heartbeats_tell_of_the_session(line: Line) -> None:
+    serve_named(line)
+    line.link.reports(objects=3, memory=1000)
+    line.now += 1.0
+    report = {"objects": 3, "memory": 1000, "left": False, "ttl": 60.0}
+    assert line.poll() == [(Kind.PING, Lane.CALLS, report), (Kind.PING, Lane.BULK, {})]
+    line.link.left(5)
+    gone = report | {"left": True, "ttl": 5.0}
+    assert line.poll() == [(Kind.PING, Lane.CALLS, gone)], "told at once"
+    line.now += 1.0
+    assert line.poll()[0] == (Kind.PING, Lane.CALLS, gone), "and again, since it may have been lost"
+    line.take(Kind.UNBOUND, Lane.CALLS, BRIDGE)
+    entry = line.poll()[0][2]["sessions"][0]
+    assert (entry["name"], entry["ttl"], entry["left"]) == ("night", 5.0, True)
+    line.take(Kind.REGISTERED, Lane.CALLS, BRIDGE, **REGISTERED)
+    line.take(Kind.OPEN, session=NEXT, **HAND_OVER)
+    line.link.opened(CLUSTER)
+    line.poll()
+    line.now += 1.0
+    assert line.poll()[0][2]["left"] is False
+
+
+def test_nobody_leaves_who_is_not_there(line: Line) -> None:
+    line.poll()
+    line.link.left(5)
+    assert line.poll() == []

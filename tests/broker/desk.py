@@ -20,10 +20,8 @@ SESSION = b"s" * 16
 BRIDGE = b"b" * 16
 VERSIONS = {"python": "3.11.9", "raymq": "0.1.0", "ray": "2.60.0", "packages": {}}
 CLIENT = {**VERSIONS, "user": "ada", "host": "laptop", "pid": 7}
-HELLO = {
-    "protocol": [1, 1], "token": TOKEN, "python": "3.11.9", "raymq": "0.1.0", "client": CLIENT,
-    "job": {"namespace": "n"},
-}  # fmt: skip
+HELLO = {"protocol": [1, 1], "token": TOKEN, "client": CLIENT, "job": {"namespace": "n"}}
+NAMELESS = {"name": "", "ttl": 0.0, "left": False}
 REGISTER: dict[str, Any] = {"protocol": [1, 1], "pid": 42, "sessions": [], "cluster": VERSIONS}
 OPENED = {"cluster": {**VERSIONS, "job_id": "01000000"}}
 
@@ -57,6 +55,10 @@ class Desk:
         self, side: Side, peer: bytes, kind: Kind, session: bytes = SESSION, lane: Lane = Lane.CALLS, **fields: Any
     ) -> list[Said]:
         return self.raw(side, peer, encode_route(kind, session, lane), encode_control(kind, **fields))
+
+    def put_data(self, side: Side, peer: bytes, session: bytes = SESSION, lane: Lane = Lane.CALLS) -> list[Said]:
+        """Session traffic, of which the broker reads frame 0."""
+        return self.raw(side, peer, encode_route(Kind.DATA, session, lane), b"data")
 
     def lost(self, side: Side, peer: bytes) -> list[Said]:
         return self._did(self.broker.handle(Unreachable(side, peer), self.now))
@@ -94,7 +96,8 @@ class Desk:
         """What a bridge tells of the session that it serves."""
         digest = self.broker.sessions[SESSION].digest
         return {
-            "session": SESSION, "digest": digest, "protocol": 1, "client": CLIENT, "job": {}, **OPENED, **changes,
+            "session": SESSION, "digest": digest, "protocol": 1, "client": CLIENT, "job": {}, **OPENED, **NAMELESS,
+            **changes,
         }  # fmt: skip
 
     def opening(self) -> list[Said]:

@@ -17,7 +17,7 @@ from raymq.protocol.route import SWITCHED, Kind, Lane, encode_route
 from raymq_broker.actions import Side
 from raymq_broker.entities import SessionState
 from raymq_broker.lifecycle import Settings
-from tests.broker.desk import BRIDGE, CLIENT, HELLO, OPENED, REGISTER, SESSION, TOKEN, Desk, check_empty
+from tests.broker.desk import BRIDGE, CLIENT, HELLO, NAMELESS, OPENED, REGISTER, SESSION, TOKEN, Desk, check_empty
 from tests.protocol.strategies import plain
 
 TIMING = Timing(1.0, 3.0, 5.0)
@@ -28,7 +28,8 @@ DIGEST = hashlib.sha256(TOKEN).digest()
 
 def entry(session: bytes = SESSION, **changes: Any) -> dict[str, Any]:
     return {
-        "session": session, "digest": DIGEST, "protocol": 1, "client": CLIENT, "job": {}, **OPENED, **changes,
+        "session": session, "digest": DIGEST, "protocol": 1, "client": CLIENT, "job": {}, **OPENED, **NAMELESS,
+        **changes,
     }  # fmt: skip
 
 

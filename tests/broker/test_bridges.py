@@ -12,6 +12,7 @@ from raymq_broker.entities import BridgeState, SessionState
 from tests.broker.desk import (
     BRIDGE,
     CLIENT,
+    NAMELESS,
     OPENED,
     REGISTER,
     SESSION,
@@ -20,6 +21,8 @@ from tests.broker.desk import (
     check_empty,
     kinds,
 )
+
+ENTRY = {"session": SESSION, "digest": b"", "protocol": 1, "client": CLIENT, "job": {}, "cluster": {}, **NAMELESS}
 
 
 @pytest.fixture
@@ -70,10 +73,10 @@ REGISTRATIONS: dict[str, dict[str, Any]] = {
     "an entry that is none": {"sessions": ["x"]},
     "an entry that lacks something": {"sessions": [{"session": SESSION, "digest": b"", "protocol": 1, "client": {}}]},
     "an entry of another type": {
-        "sessions": [{"session": "x", "digest": b"", "protocol": 1, "client": {}, "job": {}, "cluster": {}}],
+        "sessions": [ENTRY | {"session": "x"}],
     },
     "two sessions": {
-        "sessions": 2 * [{"session": SESSION, "digest": b"", "protocol": 1, "client": {}, "job": {}, "cluster": {}}],
+        "sessions": 2 * [ENTRY],
     },
 }  # fmt: skip
 
@@ -250,7 +253,7 @@ def test_a_session_that_another_bridge_got_meanwhile(desk: Desk) -> None:
 
 def test_a_bridge_cannot_bring_a_session_with_another_token(desk: Desk) -> None:
     desk.hello()
-    entry = {"session": SESSION, "digest": b"x", "protocol": 1, "client": CLIENT, "job": {}, "cluster": {}}
+    entry = ENTRY | {"digest": b"x"}
     assert (b"b0", Kind.CLOSE) in kinds(desk.register(sessions=[entry]))
     assert desk.state is SessionState.WAITING
 

@@ -127,8 +127,8 @@ class ForeignClient:
         """The handshake; returns what WELCOME says."""
         python = platform.python_version()
         hello = {
-            "protocol": [1, 1], "token": self.token, "python": python, "raymq": "foreign 1",
-            "client": {"python": python, "ray": "", "program": "foreign"}, "job": {},
+            "protocol": [1, 1], "token": self.token, "job": {},
+            "client": {"python": python, "ray": "", "raymq": "foreign 1", "program": "foreign"},
         }  # fmt: skip
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:

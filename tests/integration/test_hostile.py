@@ -105,7 +105,7 @@ def test_the_session_of_another(cluster: Head, session: ray.Session, dealer: zmq
         dealer.send_multipart([encode_route(kind, session.id), pack([1, 0, False])])
         assert dealer.recv_multipart()[0][5] == Kind.UNBOUND
     dealer.send_multipart([encode_route(Kind.BYE, session.id), encode_control(Kind.BYE, token=bytes(32))])
-    hello = {"protocol": [1, 1], "token": bytes(32), "python": "3", "raymq": "0", "client": {}, "job": {}}
+    hello = {"protocol": [1, 1], "token": bytes(32), "client": {}, "job": {}}
     dealer.send_multipart([encode_route(Kind.HELLO, session.id), encode_control(Kind.HELLO, **hello)])
     route, answer = dealer.recv_multipart()
     assert msgpack.unpackb(answer)["code"] == "session-taken"
@@ -130,7 +130,7 @@ def test_a_client_that_breaks_the_stream_loses_its_session(
     dealer.connect(f"tcp://{brisk.address}")
     session = secrets.token_bytes(16)
     client = {"python": ray.Session.__module__ and __import__("platform").python_version(), "ray": ""}
-    hello = {"protocol": [1, 1], "token": bytes(32), "python": "3", "raymq": "0", "client": client, "job": {}}
+    hello = {"protocol": [1, 1], "token": bytes(32), "client": client, "job": {}}
 
     def greet() -> bool:
         dealer.send_multipart([encode_route(Kind.HELLO, session), encode_control(Kind.HELLO, **hello)])

@@ -34,6 +34,7 @@ from raymq.protocol.messages import (
     Coming,
     Create,
     Define,
+    Detach,
     Failure,
     Fetch,
     Goodbye,
@@ -140,18 +141,37 @@ SIDE = {"python": "3.11.9", "raymq": "0.1.0", "ray": "2.60.0", "packages": {"num
 CLIENT = {"user": "ada", "host": "laptop", "program": "train.py", "pid": 4242, **SIDE}
 JOB = {"namespace": "", "runtime_env": {}}
 DIGEST = sha256(TOKEN).digest()
-SERVED = {"session": SESSION, "digest": DIGEST, "protocol": 1, "client": CLIENT, "job": JOB, "cluster": SIDE}
+SERVED = {
+    "session": SESSION, "digest": DIGEST, "protocol": 1, "client": CLIENT, "job": JOB, "cluster": SIDE,
+    "name": "night-run", "ttl": 86400.0, "left": False,
+}  # fmt: skip
 
 CONTROLS: dict[Kind, tuple[str, dict[str, Any]]] = {
     Kind.HELLO: (
         "a client opens a session",
-        {"protocol": [1, 1], "token": TOKEN, "python": "3.11.9", "raymq": "0.1.0", "client": CLIENT, "job": JOB},
+        {
+            "protocol": [1, 1],
+            "token": TOKEN,
+            "client": CLIENT,
+            "job": JOB,
+            "name": "night-run",
+            "takeover": False,
+            "ttl": 86400.0,
+        },  # fmt: skip
     ),
     Kind.ATTACH: ("a client is back on a new connection", {"token": TOKEN}),
     Kind.BYE: ("a client leaves for good", {"token": TOKEN}),
     Kind.WELCOME: (
         "the session is open",
-        {"protocol": 1, "heartbeat": 1.0, "lease": 10.0, "grace": 30.0, "object_max": 1 << 36, "cluster": SIDE},
+        {
+            "protocol": 1,
+            "heartbeat": 1.0,
+            "lease": 10.0,
+            "grace": 86400.0,
+            "object_max": 1 << 36,
+            "cluster": SIDE,
+            "resumed": True,
+        },  # fmt: skip
     ),
     Kind.REFUSED: (
         "the session is not opened",
@@ -160,7 +180,10 @@ CONTROLS: dict[Kind, tuple[str, dict[str, Any]]] = {
     Kind.ATTACHED: ("the session goes on", {}),
     Kind.UNBOUND: ("the broker does not know this connection; the client is to attach", {}),
     Kind.ENDED: ("the session has ended", {"code": "bridge-lost", "message": "the bridge of this session died"}),
-    Kind.PING: ("a heartbeat", {}),
+    Kind.PING: (
+        "a heartbeat of a bridge, and what it tells of its session",
+        {"objects": 3, "memory": 120_000_000, "left": False, "ttl": 86400.0},
+    ),
     Kind.REGISTER: (
         "a bridge offers itself",
         {"protocol": [1, 1], "pid": 4711, "sessions": [SERVED], "cluster": SIDE},
@@ -169,16 +192,29 @@ CONTROLS: dict[Kind, tuple[str, dict[str, Any]]] = {
         "the bridge is taken",
         {"heartbeat": 1.0, "lease": 10.0, "grace": 30.0, "object_max": 1 << 36},
     ),
-    Kind.OPEN: ("a bridge is to open a session", {"client": CLIENT, "job": JOB, "digest": DIGEST, "protocol": 1}),
+    Kind.OPEN: (
+        "a bridge is to hand a session over to its next client",
+        {
+            "client": CLIENT,
+            "job": JOB,
+            "digest": DIGEST,
+            "protocol": 1,
+            "name": "night-run",
+            "ttl": 86400.0,
+            "replaces": bytes(range(1, 17)),
+        },  # fmt: skip
+    ),
     Kind.OPENED: ("it has", {"cluster": SIDE}),
     Kind.OPEN_FAILED: ("it could not", {"code": "no-cluster", "message": "no Ray cluster at 10.0.0.1:6379"}),
     Kind.CLOSE: ("a bridge is to end a session", {"code": "expired", "message": "the client was silent for 40 s"}),
     Kind.CLOSED: ("the session is gone from the bridge", {"code": "goodbye", "message": "the client said goodbye"}),
     Kind.STATUS: ("an administrator asks", {}),
     Kind.STATUS_REPLY: ("the broker answers", {"broker": {"pid": 1}, "bridges": [], "sessions": [], "counters": {}}),
+    Kind.KILL: ("an administrator ends a session", {"which": "night-run"}),
+    Kind.KILLED: ("it has ended", {"sessions": [{"name": "night-run"}]}),
 }
 
-SESSIONLESS = (Kind.REGISTER, Kind.REGISTERED, Kind.STATUS, Kind.STATUS_REPLY)
+SESSIONLESS = (Kind.REGISTER, Kind.REGISTERED, Kind.STATUS, Kind.STATUS_REPLY, Kind.KILL, Kind.KILLED)
 
 WHY = {"type": "ValueError", "mro": ["Exception", "BaseException"], "message": "no", "traceback": "ValueError: no\n"}
 MESSAGE_EXAMPLES: list[tuple[str, list[Message]]] = [
@@ -195,6 +231,7 @@ MESSAGE_EXAMPLES: list[tuple[str, list[Message]]] = [
     ("Release: references dropped, one of them twice", [Release([1, 3, 3])]),
     ("Request: an operation", [Request(2, "cluster_resources", Pickled(PICKLE))]),
     ("Goodbye", [Goodbye()]),
+    ("Detach: the session waits a day for its next client", [Detach(86_400)]),
     ("Value: a reference's value", [Value(1, Pickled(PICKLE, [b"buffer"], [2]))]),
     ("Failure: a reference's error", [Failure(3, WHY, Pickled(PICKLE))]),
     ("Ready: the answer to a Watch", [Ready(1, [3])]),

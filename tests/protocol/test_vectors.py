@@ -48,5 +48,5 @@ def test_some_bytes_worked_out_by_hand() -> None:
     session = "000102030405060708090a0b0c0d0e0f"
     assert by_name["Goodbye"]["frames"] == ["52594d5101200000" + session, "94" + "01" + "00" + "40" + "91" + "910b"]
     assert by_name["Fetch"]["frames"][1] == "94" + "010040" + "91" + "9206" + "92" + "01" + "ccc8"
-    assert by_name["PING"]["frames"] == ["52594d5101100000" + session, "80"]
+    assert by_name["UNBOUND"]["frames"] == ["52594d51010b0000" + session, "80"]
     assert by_name["SYNC"]["frames"] == ["52594d5101220100" + session, "93" + "02" + "42" + "c2"]

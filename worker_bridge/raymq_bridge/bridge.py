@@ -12,18 +12,20 @@ import uuid
 from collections import Counter
 from typing import Any
 
+import psutil
 import structlog
 import zmq
 
-from raymq.errors import PayloadTooLarge, RemoteProtocolError
+from raymq.errors import RemoteProtocolError
 from raymq.protocol import versions
-from raymq.protocol.channel import Arrived, Channel, Delivered, Received
+from raymq.protocol.channel import Arrived, Delivered, Received
 from raymq.protocol.limits import MESSAGE_MAX, Timing
-from raymq.protocol.messages import Coming, Message, Pickled, Value
+from raymq.protocol.messages import Detach, Goodbye
 from raymq.protocol.route import Lane
 from raymq_bridge import cluster
-from raymq_bridge.executor import Consumed, Executor, Taken
-from raymq_bridge.link import Ended, Event, Link, LinkState, Opened
+from raymq_bridge.attachment import Attachment
+from raymq_bridge.link import Ended, Event, Link, LinkState, Opened, Reopened
+from raymq_bridge.shelf import Shelf
 
 DRAIN = 100
 """Packets taken from one socket before the other things get their turn."""
@@ -49,13 +51,13 @@ class Bridge:
         self._log = log
         self._description = {**versions.description(), "ray": cluster.VERSION}
         self._link = Link(uuid.uuid4().bytes, os.getpid(), self._description, time.monotonic())
-        self._outbox: queue.SimpleQueue[Message | Consumed | Taken] = queue.SimpleQueue()
         self._connected: queue.SimpleQueue[dict[str, Any] | Exception] = queue.SimpleQueue()
-        self._goodbye = False
-        self._failure = ""
         self._stopping = False
-        self._executor: Executor | None = None
-        self._held: dict[int, int] = {}
+        self._attachment: Attachment | None = None
+        self._job: dict[str, Any] = {}
+        self._shelf = Shelf()
+        self._process = psutil.Process()
+        self._next_report = 0.0
         self._counters: Counter[str] = Counter()
         self._wake_reader, self._wake_writer = sockets.socketpair()
         self._wake_writer.setblocking(False)
@@ -102,7 +104,7 @@ class Bridge:
         while True:
             if not self._connected.empty():
                 self._on_connected(self._connected.get())
-            self._take_outbox()
+            self._tend(time.monotonic())
             packets, events = self._link.poll(time.monotonic())
             for lane, frames in packets:
                 self._send(lanes[lane], frames)
@@ -148,15 +150,13 @@ class Bridge:
 
     def _act(self, events: list[Event]) -> None:
         for event in events:
-            if isinstance(event, Received | Arrived):
-                if self._executor is not None:
-                    self._executor.put(event)
-            elif isinstance(event, Delivered):
-                nbytes = self._held.pop(event.transfer, 0)
-                if self._executor is not None:
-                    self._executor.delivered(nbytes)
+            if isinstance(event, Received | Arrived | Delivered):
+                if self._attachment is not None:
+                    self._attachment.came(event)
             elif isinstance(event, Opened):
                 self._start_session(event)
+            elif isinstance(event, Reopened):
+                self._hand_over(event)
             elif isinstance(event, Ended):
                 self._log.info("session_closed", code=event.code, message=event.message)
 
@@ -179,60 +179,41 @@ class Bridge:
             else:
                 self._link.failed("bad-job", f"the Ray job could not be started: {type(job).__name__}: {job}")
             return
+        self._job = {**self._description, **job, "pid": os.getpid(), "host": platform.node()}
+        self._attach("session_opened")
+
+    def _attach(self, event: str) -> None:
+        """A client is there, for the first time or in the place of another one."""
         channel = self._link.channel
         if channel is None:
             return
-        self._executor = Executor(self._post, self._said_goodbye, self._failed, channel.object_max)
-        self._executor.start()
-        self._log.info("session_opened", session=channel.session.hex(), job_id=job["job_id"])
-        self._link.opened({**self._description, **job, "pid": os.getpid(), "host": platform.node()})
+        self._attachment = Attachment(channel, cluster.OPERATIONS | self._shelf.operations, self._wake)
+        self._attachment.start()
+        self._log.info(event, session=channel.session.hex(), job_id=self._job["job_id"])
+        self._link.opened(self._job)
 
-    # --- called from the executor's threads
+    def _hand_over(self, event: Reopened) -> None:
+        if self._attachment is not None:
+            self._attachment.stop()
+        self._attach("session_handed_over")
 
-    def _post(self, message: Message | Consumed | Taken) -> None:
-        self._outbox.put(message)
-        self._wake()
-
-    def _said_goodbye(self) -> None:
-        self._goodbye = True
-        self._wake()
-
-    def _failed(self, error: Exception) -> None:
-        self._log.error("executor_failed", exc_info=error)
-        self._failure = f"the bridge failed, which is a bug in raymq: {error!r}"
-        self._wake()
-
-    def _take_outbox(self) -> None:
-        channel = self._link.channel
-        while channel is not None:
-            try:
-                message: Any = self._outbox.get_nowait()
-            except queue.Empty:
-                break
-            if isinstance(message, Consumed):
-                channel.consumed(1, time.monotonic())
-                continue
-            if isinstance(message, Taken):
-                channel.taken(message.nbytes, time.monotonic())
-                continue
-            try:
-                self._send_message(channel, message)
-            except PayloadTooLarge as error:
-                self._failed(error)
-        if self._failure and self._link.state is LinkState.SERVING:
-            self._link.ended("internal-error", self._failure)
-        elif self._goodbye and self._link.state is LinkState.SERVING:
+    def _tend(self, now: float) -> None:
+        """Do what the executor has asked for."""
+        attachment = self._attachment
+        if attachment is None or self._link.state is not LinkState.SERVING:
+            return
+        attachment.take_outbox(now)
+        if now >= self._next_report:
+            self._next_report = now + self._link.timing.heartbeat
+            self._link.reports(attachment.objects + len(self._shelf), self._process.memory_info().rss)
+        if attachment.failure is not None:
+            self._log.error("executor_failed", exc_info=attachment.failure)
+            self._link.ended("internal-error", f"the bridge failed, which is a bug in raymq: {attachment.failure!r}")
+        elif isinstance(attachment.farewell, Goodbye):
             self._link.ended("goodbye", "the client said goodbye")
-
-    def _send_message(self, channel: Channel, message: Any) -> None:
-        payload = getattr(message, "payload", None)
-        if isinstance(payload, Pickled):
-            announced = channel.announce(payload)
-            if isinstance(announced, Coming):
-                if isinstance(message, Value):
-                    self._held[announced.transfer] = payload.nbytes
-                message = message._replace(payload=announced)
-        channel.send(message)
+        elif isinstance(attachment.farewell, Detach):
+            self._link.left(attachment.farewell.ttl)
+            attachment.farewell = None
 
     # --- the end
 
@@ -241,8 +222,8 @@ class Bridge:
         watchdog = threading.Timer(SHUTDOWN_TIME, os._exit, (1,))
         watchdog.daemon = True
         watchdog.start()
-        if self._executor is not None:
-            self._executor.stop()
+        if self._attachment is not None:
+            self._attachment.stop()
         cluster.disconnect()
         watchdog.cancel()
         self._log.info("bridge_stopped", counters=dict(self._counters))

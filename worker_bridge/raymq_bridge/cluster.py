@@ -117,6 +117,7 @@ def listen_to_workers(callback: Callable[[str, list[str]], None]) -> None:
             print_worker_logs(data, text)
             callback("stderr" if data["is_err"] else "stdout", text.getvalue().splitlines())
 
+    global_worker_stdstream_dispatcher.remove_handler("raymq")  # that of the session's client before
     global_worker_stdstream_dispatcher.add_handler("raymq", handle)
 
 

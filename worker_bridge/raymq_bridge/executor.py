@@ -7,7 +7,7 @@ import functools
 import operator
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from raymq import pickling
@@ -19,6 +19,7 @@ from raymq.protocol.messages import (
     Call,
     Create,
     Define,
+    Detach,
     Failure,
     Fetch,
     Goodbye,
@@ -79,22 +80,25 @@ class Executor:
 
     Args:
         send: hands a message to the connection, or word of what has been dealt with; callable from any thread.
-        goodbye: tells the connection that the client has ended the session.
+        farewell: tells the connection that the client has ended the session, or left it.
         broken: tells the connection that a thread of the executor has failed, which ends the session.
         object_max: bytes that one value may have.
+        operations: what a client may ask for by name.
     """
 
     def __init__(
         self,
         send: Callable[[Message | Consumed | Taken], None],
-        goodbye: Callable[[], None],
+        farewell: Callable[[Goodbye | Detach], None],
         broken: Callable[[Exception], None],
         object_max: int,
+        operations: Mapping[str, Callable[..., Any]],
     ) -> None:
         self._send = send
-        self._goodbye = goodbye
+        self._farewell = farewell
         self._broken = broken
         self._object_max = object_max
+        self._operations = operations
         self._table = Table(cluster.identity)
         self._functions: dict[int, Any] = {}
         self._classes: set[Any] = set()
@@ -103,6 +107,7 @@ class Executor:
         self._values: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
         self._fetching: set[int] = set()
         self._held = 0
+        self._stopped = False
         self._room = threading.Condition()
         self._unconsumed = 0
         self._callee = functools.lru_cache(maxsize=1000)(self._make_callee)
@@ -118,9 +123,17 @@ class Executor:
             thread.start()
 
     def stop(self) -> None:
-        """Make both threads return; does not wait for them, since a call into Ray may take its time."""
+        """Make both threads return, after what has come; does not wait, since a call into Ray may take its time."""
         self._events.put(None)
         self._values.put(None)
+        with self._room:
+            self._stopped = True
+            self._room.notify_all()
+
+    @property
+    def objects(self) -> int:
+        """References and actors that the client holds."""
+        return len(self._table)
 
     def put(self, event: Received | Arrived) -> None:
         """Take in what came from the client."""
@@ -164,6 +177,10 @@ class Executor:
             while self._unconsumed and len(self._inbox) <= DEFERRED_MAX:
                 self._unconsumed -= 1
                 self._send(Consumed())
+        # A value that never comes may hold this executor for ever: what its client held is not to stay with it.
+        self._table.clear()
+        self._functions.clear()
+        self._callee.cache_clear()
 
     def _carry_out(self, messages: list[Message]) -> None:
         for message in messages:
@@ -264,7 +281,7 @@ class Executor:
 
     def _request(self, message: Request) -> None:
         try:
-            operation = cluster.OPERATIONS.get(message.operation)
+            operation = self._operations.get(message.operation)
             if operation is None:
                 raise ValueError(f"this bridge knows no operation {message.operation!r}")
             args, kwargs = self._load(message.payload)
@@ -275,8 +292,8 @@ class Executor:
             return
         self._send(Reply(message.request, payload))
 
-    def _end(self, message: Goodbye) -> None:
-        self._goodbye()
+    def _end(self, message: Goodbye | Detach) -> None:
+        self._farewell(message)
 
     # --- the thread of values
 
@@ -301,7 +318,7 @@ class Executor:
         nbytes = payload.nbytes
         if nbytes > INLINE_MAX:
             with self._room:
-                self._room.wait_for(lambda: self._held < HELD_MAX)
+                self._room.wait_for(lambda: self._held < HELD_MAX or self._stopped)
                 self._held += nbytes
         return Value(number, payload)
 
@@ -435,6 +452,7 @@ _HANDLERS: dict[type, Callable[[Executor, Any], None]] = {
     Release: Executor._release,
     Request: Executor._request,
     Goodbye: Executor._end,
+    Detach: Executor._end,
 }
 
 _RESOLVERS: dict[str, Callable[..., Any]] = {

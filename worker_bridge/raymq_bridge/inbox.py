@@ -15,6 +15,7 @@ from raymq.protocol.messages import (
     Coming,
     Create,
     Define,
+    Detach,
     Fetch,
     Goodbye,
     Message,
@@ -85,7 +86,7 @@ class Inbox:
         return ready
 
     def _may_go(self, deferred: _Deferred) -> bool:
-        if isinstance(deferred.message, Goodbye):
+        if isinstance(deferred.message, Goodbye | Detach):
             return not self._deferred
         return not isinstance(getattr(deferred.message, "payload", None), Coming) and self._blocked.isdisjoint(
             deferred.touches

@@ -9,6 +9,7 @@ The states and what moves between them::
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -23,6 +24,9 @@ from raymq.protocol.messages import Buffer
 from raymq.protocol.route import SWITCHED, Kind, Lane, decode_route, encode_route
 from raymq.protocol.stream import Frames
 from raymq.protocol.version import PROTOCOL_NEWEST, PROTOCOL_OLDEST
+
+HANDED_OVER = 16
+"""Ids that the session had before, whose late packets are dropped."""
 
 
 class LinkState(Enum):
@@ -43,6 +47,13 @@ class Opened:
 
 
 @dataclass(frozen=True)
+class Reopened:
+    """Another client has the session now: the channel is a new one, and knows nothing of what went over the old."""
+
+    client: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Ended:
     """The session, or the bridge without one, is over."""
 
@@ -50,7 +61,7 @@ class Ended:
     message: str
 
 
-Event = Union[Opened, Ended, ChannelEvent]
+Event = Union[Opened, Reopened, Ended, ChannelEvent]
 
 
 class Link:
@@ -71,7 +82,9 @@ class Link:
         self._pid = pid
         self._cluster = cluster
         self._session: dict[str, Any] | None = None
+        self._handed_over: deque[bytes] = deque(maxlen=HANDED_OVER)
         self._object_max = 0
+        self._report: dict[str, Any] = {"objects": 0, "memory": 0}
         self._registered: set[Lane] = set()
         self._heard = now
         self._polled = now
@@ -91,6 +104,8 @@ class Link:
         self._heard = now
         route = decode_route(frames[0])
         if route.kind in SWITCHED:
+            if route.session in self._handed_over:
+                return []  # of the client before, on the other lane than the OPEN that came for this one
             if self.channel is None or route.session != self.channel.session:
                 raise RemoteProtocolError("a packet for a session that is not served here")
             return list(self.channel.receive(route.kind, route.lane, frames[1:], now))
@@ -127,17 +142,23 @@ class Link:
             self.channel.resume(lane, now)
 
     def _on_open(self, session: bytes, fields: dict[str, Any]) -> list[Event]:
-        if self.channel is not None:
+        if self._session is not None:
+            if fields.get("replaces") == self._session["session"] and self._session["cluster"]:
+                return self._on_hand_over(session, fields)
             return self._on_open_again(session)
         if self.state is not LinkState.IDLE:
             return []  # REGISTERED was lost, and with it the limits; both are repeated
-        self.channel = Channel(session, self._object_max)
+        self._serve(session, fields, {})
         self.state = LinkState.SERVING
+        return [Opened(fields["client"], fields["job"])]
+
+    def _serve(self, session: bytes, fields: dict[str, Any], cluster: dict[str, Any]) -> None:
+        self.channel = Channel(session, self._object_max)
         self._session = {
             "session": session, "digest": fields["digest"], "protocol": fields["protocol"],
-            "client": fields["client"], "job": fields["job"], "cluster": {},
+            "client": fields["client"], "job": fields["job"], "cluster": cluster,
+            "name": fields.get("name", ""), "ttl": fields.get("ttl", 0.0), "left": False,
         }  # fmt: skip
-        return [Opened(fields["client"], fields["job"])]
 
     def _on_open_again(self, session: bytes) -> list[Event]:
         """The broker repeats OPEN until it is answered; the answer may have been lost."""
@@ -147,6 +168,14 @@ class Link:
             self._tell(Kind.OPENED, Lane.CALLS, session, cluster=self._session["cluster"])
         return []
 
+    def _on_hand_over(self, session: bytes, fields: dict[str, Any]) -> list[Event]:
+        """The named session that is served here goes on with another client, under another id."""
+        if self._session is None or self.state is not LinkState.SERVING:
+            return []
+        self._handed_over.append(self._session["session"])
+        self._serve(session, fields, self._session["cluster"])
+        return [Reopened(fields["client"])]
+
     # --- what is told
 
     def opened(self, cluster: dict[str, Any]) -> None:
@@ -154,6 +183,16 @@ class Link:
         if self._session is not None and self.channel is not None:
             self._session["cluster"] = cluster
             self._tell(Kind.OPENED, Lane.CALLS, self.channel.session, cluster=cluster)
+
+    def left(self, ttl: int) -> None:
+        """The client has left its named session; the broker is told with each heartbeat, until it has another."""
+        if self._session is not None:
+            self._session["left"], self._session["ttl"] = True, float(ttl)
+            self._ping(Lane.CALLS)
+
+    def reports(self, objects: int, memory: int) -> None:
+        """What heartbeats tell of the session: references that it holds, and bytes of memory that this process has."""
+        self._report = {"objects": objects, "memory": memory}
 
     def failed(self, code: str, message: str) -> None:
         """The session's Ray job could not be started."""
@@ -170,6 +209,12 @@ class Link:
 
     def _tell(self, kind: Kind, lane: Lane, session: bytes, **fields: Any) -> None:
         self._packets.append((lane, [encode_route(kind, session, lane), encode_control(kind, **fields)]))
+
+    def _ping(self, lane: Lane) -> None:
+        report = {}
+        if lane == Lane.CALLS and self._session is not None:
+            report = {**self._report, "left": self._session["left"], "ttl": self._session["ttl"]}
+        self._tell(Kind.PING, lane, self._bridge, **report)
 
     def _register(self, lane: Lane) -> None:
         self._tell(
@@ -190,7 +235,7 @@ class Link:
             self._next_beat = now + self.timing.heartbeat
             for lane in Lane:
                 if lane in self._registered:
-                    self._tell(Kind.PING, lane, self._bridge)
+                    self._ping(lane)
                 else:
                     self._register(lane)
             silent = now - self._heard

@@ -80,6 +80,12 @@ class Table:
             if entry.held == 0:
                 self._drop(number)
 
+    def clear(self) -> None:
+        """Drop everything: the client is gone, and nobody knows its numbers."""
+        with self._lock:
+            self._entries.clear()
+            self._numbers.clear()
+
     def _drop(self, number: int) -> None:
         entry = self._entries.pop(number, None)
         if entry is not None and entry.identity is not None and self._numbers.get(entry.identity) == number:

@@ -24,7 +24,7 @@ TOKEN_SIZE = 32
 """Bytes of a session's secret token."""
 
 CONTROL: dict[Kind, dict[str, type]] = {
-    Kind.HELLO: {"protocol": list, "token": bytes, "python": str, "raymq": str, "client": dict, "job": dict},
+    Kind.HELLO: {"protocol": list, "token": bytes, "client": dict, "job": dict},
     Kind.ATTACH: {"token": bytes},
     Kind.BYE: {"token": bytes},
     Kind.WELCOME: {
@@ -44,8 +44,18 @@ CONTROL: dict[Kind, dict[str, type]] = {
     Kind.CLOSED: {"code": str, "message": str},
     Kind.STATUS: {},
     Kind.STATUS_REPLY: {"broker": dict, "bridges": list, "sessions": list, "counters": dict},
+    Kind.KILL: {"which": str},
+    Kind.KILLED: {"sessions": list},
 }  # fmt: skip
 """For each control kind the keys that must be there."""
+
+OPTIONAL: dict[Kind, dict[str, type]] = {
+    Kind.HELLO: {"name": str, "takeover": bool, "ttl": float},
+    Kind.WELCOME: {"resumed": bool},
+    Kind.PING: {"objects": int, "memory": int, "left": bool, "ttl": float},
+    Kind.OPEN: {"name": str, "ttl": float, "replaces": bytes},
+}
+"""For some control kinds keys that may be there."""
 
 _PASSED_ON = {Kind.REGISTER: 2, Kind.STATUS_REPLY: 2}
 """Kinds whose lists hold what came in another kind's map, and so many levels deeper."""
@@ -69,7 +79,8 @@ def decode_control(kind: Kind, frame: Buffer) -> dict[str, Any]:
     fields = unpack(frame)
     if type(fields) is not dict:
         raise RemoteProtocolError(f"{kind.name} carries a map, not {brief(fields)}")
-    for key, expected in CONTROL[kind].items():
+    there = {key: expected for key, expected in OPTIONAL.get(kind, {}).items() if key in fields}
+    for key, expected in (CONTROL[kind] | there).items():
         if expected is float and type(fields.get(key)) is int:
             fields[key] = float(fields[key])  # msgpack has both, and some languages write 1.0 as 1
         if type(fields.get(key)) is not expected:

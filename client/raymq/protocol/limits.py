@@ -99,6 +99,18 @@ PROBE_MAX = 10.0
 ACK_DELAY = 0.02
 """Seconds that an acknowledgement may wait for traffic to ride on."""
 
+NAME_MAX = 200
+"""Characters that the name of a session, or of what it keeps, may have."""
+
+KEPT_MAX = 10_000
+"""References that a session may keep by name."""
+
+TTL = 24 * 3600.0
+"""Seconds for which a named session waits for its next client, unless it is told another time."""
+
+TTL_MAX = 365 * 24 * 3600.0
+"""The longest such time."""
+
 OBJECT_MAX = 64 * GIB
 """The largest value, pickled, in bytes, unless the broker is told another limit."""
 

@@ -126,6 +126,12 @@ class Goodbye(NamedTuple):
     """The session ends here, after all that was sent before."""
 
 
+class Detach(NamedTuple):
+    """The client leaves its named session, which waits ``ttl`` seconds for the next one; after all that was sent."""
+
+    ttl: int
+
+
 # --- bridge to client -------------------------------------------------------------------------------------------
 
 
@@ -190,7 +196,7 @@ class Chunk(NamedTuple):
 
 
 Message = Union[
-    Define, Put, Task, Create, Call, Fetch, Unfetch, Watch, Release, Request, Goodbye,
+    Define, Put, Task, Create, Call, Fetch, Unfetch, Watch, Release, Request, Goodbye, Detach,
     Value, Failure, Ready, Reply, Refusal, Log, Begin, Chunk,
 ]  # fmt: skip
 
@@ -206,6 +212,7 @@ MESSAGES: dict[int, Any] = {
     9: Release,
     10: Request,
     11: Goodbye,
+    12: Detach,
     32: Value,
     33: Failure,
     34: Ready,
@@ -219,7 +226,7 @@ MESSAGES: dict[int, Any] = {
 
 CODES: dict[Any, int] = {message: code for code, message in MESSAGES.items()}
 
-FROM_CLIENT = (Define, Put, Task, Create, Call, Fetch, Unfetch, Watch, Release, Request, Goodbye)
+FROM_CLIENT = (Define, Put, Task, Create, Call, Fetch, Unfetch, Watch, Release, Request, Goodbye, Detach)
 FROM_BRIDGE = (Value, Failure, Ready, Reply, Refusal, Log)
 ON_BULK = (Begin, Chunk)
 

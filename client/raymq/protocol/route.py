@@ -46,6 +46,8 @@ class Kind(IntEnum):
     # between an administrator (on the bridges' endpoint) and broker
     STATUS = 80
     STATUS_REPLY = 81
+    KILL = 82
+    KILLED = 83
 
 
 SWITCHED = frozenset({Kind.DATA, Kind.ACK, Kind.SYNC})

@@ -1,0 +1,102 @@
+"""One client's time with the bridge: its channel, the executor behind it, and what passes between the two.
+
+A named session has several of these in turn, each of them new: numbers of references, functions and streams mean
+nothing to the next client. What they share is the Ray job and the shelf.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from raymq.errors import PayloadTooLarge
+from raymq.protocol.channel import Arrived, Channel, Delivered, Received
+from raymq.protocol.messages import Coming, Detach, Goodbye, Message, Pickled, Value
+from raymq_bridge.executor import Consumed, Executor, Taken
+
+
+class Attachment:
+    """Hands what came over the channel to the executor, and what the executor sends to the channel.
+
+    Args:
+        channel: to the client.
+        operations: what the client may ask for by name.
+        wake: makes the loop call ``take_outbox``; callable from any thread.
+    """
+
+    def __init__(
+        self, channel: Channel, operations: Mapping[str, Callable[..., Any]], wake: Callable[[], None]
+    ) -> None:
+        self.farewell: Goodbye | Detach | None = None
+        """What the client said last: it has ended the session, or left it."""
+        self.failure: Exception | None = None
+        """A bug in the executor, or a value that cannot be sent."""
+        self._channel = channel
+        self._wake = wake
+        self._outbox: queue.SimpleQueue[Message | Consumed | Taken] = queue.SimpleQueue()
+        self._held: dict[int, int] = {}
+        self._executor = Executor(self._post, self._said_farewell, self._failed, channel.object_max, operations)
+
+    def start(self) -> None:
+        """Begin to carry out what comes."""
+        self._executor.start()
+
+    def stop(self) -> None:
+        """Carry out what has come, and let go of all that the client held."""
+        self._executor.stop()
+
+    @property
+    def objects(self) -> int:
+        """References and actors that the client holds."""
+        return self._executor.objects
+
+    def came(self, event: Received | Arrived | Delivered) -> None:
+        """Something came over the channel."""
+        if isinstance(event, Delivered):
+            self._executor.delivered(self._held.pop(event.transfer, 0))
+        else:
+            self._executor.put(event)
+
+    # --- called from the executor's threads
+
+    def _post(self, message: Message | Consumed | Taken) -> None:
+        self._outbox.put(message)
+        self._wake()
+
+    def _said_farewell(self, message: Goodbye | Detach) -> None:
+        self.farewell = message
+        self._wake()
+
+    def _failed(self, error: Exception) -> None:
+        self.failure = error
+        self._wake()
+
+    # --- the loop
+
+    def take_outbox(self, now: float) -> None:
+        """Hand the channel what the executor has sent."""
+        while True:
+            try:
+                message: Any = self._outbox.get_nowait()
+            except queue.Empty:
+                return
+            if isinstance(message, Consumed):
+                self._channel.consumed(1, now)
+            elif isinstance(message, Taken):
+                self._channel.taken(message.nbytes, now)
+            else:
+                self._send(message)
+
+    def _send(self, message: Any) -> None:
+        try:
+            payload = getattr(message, "payload", None)
+            if isinstance(payload, Pickled):
+                announced = self._channel.announce(payload)
+                if isinstance(announced, Coming):
+                    if isinstance(message, Value):
+                        self._held[announced.transfer] = payload.nbytes
+                    message = message._replace(payload=announced)
+            self._channel.send(message)
+        except PayloadTooLarge as error:
+            self.failure = error
