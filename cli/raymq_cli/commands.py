@@ -105,7 +105,8 @@ def status(port: int | None, as_json: bool) -> None:
 
     Exit code 0 if something runs, 3 if not.
     """
-    from raymq_cli.status import Report, ask, show
+    from raymq_cli.asking import ask
+    from raymq_cli.status import Report, show
 
     reports = [Report(state, ask(state.bridges)) for state in _running(port)]
     if as_json:
@@ -116,6 +117,40 @@ def status(port: int | None, as_json: bool) -> None:
     else:
         click.echo(_nothing(port), err=True)
     sys.exit(0 if reports else NOTHING_RUNS)
+
+
+@raymq.group(invoke_without_command=True)
+@_port
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.pass_context
+def sessions(context: click.Context, port: int | None, as_json: bool) -> None:
+    """List the sessions, and end them: `raymq sessions kill NAME`.
+
+    Exit code 0 if raymq runs, 3 if not.
+    """
+    from raymq_cli import sessions as listing
+
+    context.obj = _running(port)
+    if not context.obj:
+        click.echo(_nothing(port), err=True)
+        sys.exit(NOTHING_RUNS)
+    if context.invoked_subcommand is None:
+        listing.show(context.obj, Console(), as_json=as_json)
+
+
+@sessions.command()
+@click.argument("name")
+@click.pass_obj
+def kill(states: list[runtime.State], name: str) -> None:
+    """End a session: its tasks are cancelled, its objects and actors released, except for detached actors.
+
+    NAME is the session's name, or the beginning of its id. Exit code 0 if it has ended, 1 if there is none, or several.
+    """
+    from raymq_cli import sessions as listing
+
+    done, told = listing.kill(states, name)
+    click.echo(told, err=not done)
+    sys.exit(0 if done else 1)
 
 
 @raymq.command()

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
-import zmq
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from raymq.errors import RemoteProtocolError
-from raymq.protocol.control import decode_control, encode_control
-from raymq.protocol.route import Kind, decode_route, encode_route
 from raymq_cli.runtime import State
-
-_TIMEOUT_MS = 3000
 
 
 @dataclass(frozen=True)
@@ -37,23 +30,6 @@ class Report:
         }
 
 
-def ask(endpoint: str) -> dict[str, Any] | None:
-    """Ask the broker behind a bridges' endpoint; None if it does not answer in time, or not in our protocol."""
-    with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
-        dealer.linger = 0
-        dealer.connect(endpoint)
-        dealer.send_multipart([encode_route(Kind.STATUS), encode_control(Kind.STATUS)])
-        deadline = time.monotonic() + _TIMEOUT_MS / 1000
-        while dealer.poll(max(0, int((deadline - time.monotonic()) * 1000))):
-            frames = dealer.recv_multipart()
-            try:
-                if decode_route(frames[0]).kind == Kind.STATUS_REPLY:
-                    return decode_control(Kind.STATUS_REPLY, frames[1])
-            except (RemoteProtocolError, IndexError):
-                continue
-    return None
-
-
 def show(reports: list[Report], console: Console, now: float) -> None:
     """Print what people want to know: where to connect, who is connected, which bridges there are."""
     for number, report in enumerate(reports):
@@ -69,7 +45,7 @@ def _instance(report: Report, now: float) -> RenderableType:
         return Text.assemble(("raymq ", "bold"), f"{what} (supervisor pid {state.pid})")
     parts: list[RenderableType] = [_head(state, reply, now), Text()]
     sessions, bridges = reply["sessions"], reply["bridges"]
-    parts.append(_sessions(sessions) if sessions else Text("Nobody is connected.", style="dim"))
+    parts.append(sessions_table(sessions) if sessions else Text("Nobody is connected.", style="dim"))
     parts.append(Text())
     parts.append(_bridges(bridges) if bridges else Text("There is no bridge; clients wait for one.", style="yellow"))
     if told := {name: count for name, count in sorted(reply["counters"].items()) if count}:
@@ -110,16 +86,20 @@ def _plain(text: str) -> Text:
     return Text("".join(char if char.isprintable() else "?" for char in text))
 
 
-def _sessions(sessions: list[dict[str, Any]]) -> Table:
-    table = _table(f"{counted(len(sessions), 'session')}", "session", "client", "state", ">age", ">last seen", "bridge")
+def sessions_table(sessions: list[dict[str, Any]], *, whole: bool = False) -> Table:
+    """Who has a session, as the broker told; ``whole``: also what it holds, and when it ends without a client."""
+    more = (">objects", ">memory", ">ends in") if whole else ()
+    title = counted(len(sessions), "session")
+    table = _table(title, "session", "client", "state", ">age", ">last seen", *more)
     for session in sessions:
+        holds = (f"{session['objects']:,}", size(session["memory"]), span(session["expires_in"])) if whole else ()
         table.add_row(
-            _plain(str(session.get("id", "?"))[:8]),
+            _plain(str(session.get("name") or str(session.get("id", "?"))[:8])),
             _plain(_client(session.get("client") or {})),
             _state(str(session.get("state", "?"))),
             span(session.get("age")),
             _ago(session.get("last_seen")),
-            _plain(str(session.get("bridge") or "-")[:8]),
+            *holds,
         )
     return table
 
@@ -160,6 +140,16 @@ _STYLES = {"idle": "dim", "busy": "green", "attached": "green", "detached": "yel
 
 def _state(name: str) -> Text:
     return Text(name, style=_STYLES.get(name, ""))
+
+
+def size(count: float) -> str:
+    """A number of bytes: ``0``, ``12 kB``, ``118 MB``, ``1.5 GB``."""
+    if not count:
+        return "-"
+    for unit, scale in (("GB", 1e9), ("MB", 1e6)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}" if count < 10 * scale else f"{count / scale:,.0f} {unit}"
+    return f"{count / 1e3:.0f} kB"
 
 
 def counted(count: int, noun: str) -> str:

@@ -29,10 +29,13 @@ if TYPE_CHECKING:
         client,
         cluster_resources,
         connect,
+        detach,
         get,
         get_actor,
         init,
         is_initialized,
+        keep,
+        kept,
         kill,
         nodes,
         put,
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
         NoBridge,
         NoCluster,
         NotABroker,
+        NotConfirmed,
         NotConnected,
         NothingListens,
         NotPicklable,
@@ -69,6 +73,7 @@ if TYPE_CHECKING:
     )
     from raymq.functions import RemoteFunction
     from raymq.info import SessionInfo
+    from raymq.kept import Kept
     from raymq.protocol.version import __version__
     from raymq.refs import ObjectRef
     from raymq.session import Session
@@ -81,11 +86,13 @@ __all__ = [
     "ConnectError",
     "ConnectTimeout",
     "ForkedSession",
+    "Kept",
     "LimitReached",
     "NameNotResolved",
     "NoBridge",
     "NoCluster",
     "NotABroker",
+    "NotConfirmed",
     "NotConnected",
     "NotPicklable",
     "NotUnpicklable",
@@ -112,11 +119,14 @@ __all__ = [
     "client",
     "cluster_resources",
     "connect",
+    "detach",
     "exceptions",
     "get",
     "get_actor",
     "init",
     "is_initialized",
+    "keep",
+    "kept",
     "kill",
     "method",
     "nodes",
@@ -133,6 +143,7 @@ _HOMES = (
     "raymq.functions",
     "raymq.actors",
     "raymq.info",
+    "raymq.kept",
     "raymq.session",
     "raymq.api",
 )

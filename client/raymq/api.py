@@ -9,6 +9,7 @@ from raymq.actors import ActorHandle
 from raymq.connecting import open_session
 from raymq.decorating import decorate
 from raymq.errors import NotConnected
+from raymq.named import check_named
 from raymq.refs import ObjectRef
 from raymq.session import Session
 
@@ -43,6 +44,9 @@ def connect(
     namespace: str | None = None,
     runtime_env: dict[str, Any] | None = None,
     log_to_driver: bool = True,
+    session: str | None = None,
+    takeover: bool = False,
+    ttl: float | str | None = None,
 ) -> Session:
     """Open a session on a Ray cluster, and make it the default one.
 
@@ -54,6 +58,12 @@ def connect(
         runtime_env: as in ``ray.init``, for all tasks and actors of the session. The cluster must be able to make
             it: a ``working_dir`` or ``py_modules`` on this machine is not uploaded.
         log_to_driver: print here what the session's workers print.
+        session: the name of the session. If there is one of this name on the broker, it is attached to, as
+            ``session.detach()`` or a lost client left it; else it is opened. A named session outlives its client:
+            when that is gone without a goodbye, it waits for ``ttl`` instead of the broker's grace period.
+        takeover: take the named session from a client that is attached to it.
+        ttl: how long the named session waits for a client: seconds, or a text such as ``"90s"``, ``"30m"``,
+            ``"24h"``, ``"7d"``; a day if left out.
 
     Returns:
         The session: a context manager, with everything that the module has as its methods.
@@ -69,14 +79,16 @@ def connect(
         NoBridge: the broker has no bridge.
         NoCluster: the bridge has no cluster.
         LimitReached: the broker has as many sessions as it may.
+        SessionAttached: another client is attached to the session of this name.
         ConnectTimeout: the time was over in another stage.
     """
     global _default
     job = {"namespace": namespace, "runtime_env": runtime_env}
-    session = open_session(address, timeout=timeout, job=job, log_to_driver=log_to_driver)
+    named = check_named(session, ttl, takeover=takeover)
+    opened = open_session(address, timeout=timeout, job=job, log_to_driver=log_to_driver, named=named)
     with _default_lock:
-        _default = session
-    return session
+        _default = opened
+    return opened
 
 
 def init(
@@ -197,6 +209,21 @@ def cancel(ref: ObjectRef[Any], *, force: bool = False, recursive: bool = True) 
 def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
     """``Session.get_actor`` of the default session."""
     return current_session().get_actor(name, namespace)
+
+
+def detach(ttl: float | str | None = None) -> None:
+    """``Session.detach`` of the default session."""
+    current_session().detach(ttl)
+
+
+def keep(name: str, held: ObjectRef[Any] | ActorHandle) -> None:
+    """``Session.keep`` of the default session."""
+    current_session().keep(name, held)
+
+
+def kept(name: str) -> Any:
+    """``Session.kept[name]`` of the default session."""
+    return current_session().kept[name]
 
 
 def nodes() -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import logging
 import os
-import platform
 import queue
 import secrets
 import socket
@@ -20,10 +19,11 @@ from raymq.connection import Connection, Ended, Event, RefusedHello, Welcomed
 from raymq.diagnosis import Found, diagnose
 from raymq.info import session_info
 from raymq.life import Life
+from raymq.named import NAMELESS, Named
 from raymq.protocol import versions
 from raymq.protocol.codec import pack
 from raymq.protocol.limits import HELLO_MAX
-from raymq.protocol.version import PROTOCOL_NEWEST, PROTOCOL_OLDEST, __version__
+from raymq.protocol.version import PROTOCOL_NEWEST, PROTOCOL_OLDEST
 from raymq.session import Session
 from raymq.wire import Wire
 
@@ -52,7 +52,13 @@ REFUSALS: dict[str, type[errors.ConnectError]] = {
 
 
 def open_session(
-    address: str | None, *, timeout: float, job: dict[str, Any], log_to_driver: bool, name: str | None = None
+    address: str | None,
+    *,
+    timeout: float,
+    job: dict[str, Any],
+    log_to_driver: bool,
+    named: Named = NAMELESS,
+    program: str | None = None,
 ) -> Session:
     """Open a session; see ``raymq.connect``."""
     _check_job(job)
@@ -60,13 +66,15 @@ def open_session(
 
     def begin(session: Session) -> Life:
         life = Life(session, secrets.token_bytes(16), log_to_driver=log_to_driver)
-        _open_life(life, where, timeout, job, name)
+        _open_life(life, where, timeout, job, named, program)
         return life
 
     return Session(begin)
 
 
-def _open_life(life: Life, where: Address, timeout: float, job: dict[str, Any], name: str | None) -> None:
+def _open_life(
+    life: Life, where: Address, timeout: float, job: dict[str, Any], named: Named, program: str | None
+) -> None:
     """Shake hands."""
     endpoint, ipv6 = resolve(where)
     now = time.monotonic()
@@ -75,14 +83,13 @@ def _open_life(life: Life, where: Address, timeout: float, job: dict[str, Any], 
         "user": _user(),
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "program": name or Path(sys.argv[0] if sys.argv else "").name or "python",
+        "program": program or Path(sys.argv[0] if sys.argv else "").name or "python",
     }
     hello = {
         "protocol": [PROTOCOL_OLDEST, PROTOCOL_NEWEST],
-        "python": platform.python_version(),
-        "raymq": __version__,
         "client": client,
         "job": {key: value for key, value in job.items() if value is not None},
+        **named.as_hello(),
     }
     handshake: queue.SimpleQueue[Event] = queue.SimpleQueue()
 
@@ -99,7 +106,7 @@ def _open_life(life: Life, where: Address, timeout: float, job: dict[str, Any], 
     except BaseException:
         wire.abandon()
         raise
-    info = session_info(life.id, str(where), welcomed.protocol, client, welcomed.cluster)
+    info = session_info(life.id, str(where), named, client, welcomed)
     life.open(wire, info, welcomed.object_max)
 
 

@@ -22,7 +22,7 @@ from raymq.protocol.channel import Channel
 from raymq.protocol.channel import Event as ChannelEvent
 from raymq.protocol.control import decode_control, decode_timing, encode_control
 from raymq.protocol.limits import Timing
-from raymq.protocol.messages import Buffer, Goodbye
+from raymq.protocol.messages import Buffer, Detach, Goodbye
 from raymq.protocol.route import SWITCHED, Kind, Lane, decode_route, encode_route
 from raymq.protocol.stream import Frames
 
@@ -49,6 +49,7 @@ class Welcomed:
     object_max: int
     protocol: int
     cluster: dict[str, Any]
+    resumed: bool
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,8 @@ class Connection:
         self.channel.object_max = fields["object_max"]
         self._attached = {Lane.CALLS}
         self._attach(Lane.BULK, now)
-        return [Welcomed(fields["object_max"], fields["protocol"], fields["cluster"])]
+        resumed = fields.get("resumed", False)
+        return [Welcomed(fields["object_max"], fields["protocol"], fields["cluster"], resumed)]
 
     def _on_refused(self, fields: dict[str, Any]) -> list[Event]:
         if self.state is not State.GREETING:
@@ -198,17 +200,18 @@ class Connection:
 
     # --- what is told
 
-    def close(self) -> None:
-        """End the session in good order: after all that was sent before. ENDED answers."""
+    def close(self, farewell: Goodbye | Detach) -> None:
+        """End the session in good order, or leave it: after all that was sent before. ENDED answers."""
         if self.state is State.OPEN:
             self.state = State.CLOSING
-            self.channel.send(Goodbye())
+            self.channel.send(farewell)
 
-    def abandon(self) -> None:
-        """End the session at once, whatever is still on its way."""
+    def abandon(self, *, tell: bool = True) -> None:
+        """Give up at once, whatever is still on its way; ``tell``: the session is to end, too."""
         if self.state is not State.ENDED:
             self.state = State.ENDED
-            self._tell(Kind.BYE, Lane.CALLS, token=self._token)
+            if tell:
+                self._tell(Kind.BYE, Lane.CALLS, token=self._token)
 
     def _tell(self, kind: Kind, lane: Lane, **fields: Any) -> None:
         self._packets.append((lane, [encode_route(kind, self._session, lane), encode_control(kind, **fields)]))

@@ -23,6 +23,7 @@
     * ``NotConnected``: there is no session; ``connect()`` first
     * ``SessionClosed``: this session was closed by this process
     * ``SessionLost`` (also a ``ConnectionError``): the session ended without our asking
+    * ``NotConfirmed`` (also a ``TimeoutError``): a session was left, and the cluster did not confirm that in time
     * ``WrongSession`` (also a ``ValueError``): a reference was used with a session that is not its own
     * ``ForkedSession``: a session was used in a forked child process
 
@@ -118,6 +119,10 @@ class SessionClosed(SessionError):
 
 class SessionLost(SessionError, ConnectionError):
     """The session ended without being asked to; what it held in the cluster is gone."""
+
+
+class NotConfirmed(SessionError, TimeoutError):
+    """A session was left, and the cluster did not confirm that in time."""
 
 
 class WrongSession(SessionError, ValueError):

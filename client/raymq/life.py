@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 import itertools
+import math
 import os
 import threading
 import time
@@ -19,7 +20,7 @@ from raymq.exceptions import GetTimeoutError
 from raymq.info import SessionInfo
 from raymq.packing import Packer
 from raymq.protocol.limits import INLINE_MAX, REFS_PER_MESSAGE
-from raymq.protocol.messages import Fetch, Message, Pickled, Request, Unfetch, Value, Watch
+from raymq.protocol.messages import Detach, Fetch, Goodbye, Message, Pickled, Request, Unfetch, Value, Watch
 from raymq.receiving import Receiver
 from raymq.refs import ObjectRef
 from raymq.waiting import Ledger, Pending, Waiter
@@ -87,8 +88,17 @@ class Life:
         with self._lock:
             open_before, self._ended = self._ended is None, self._ended or SessionClosed("the session is closed")
         if open_before:
-            self._wire.close(timeout)
+            self._wire.close(Goodbye(), timeout)
             self.ledger.end(self._ended)
+
+    def detach(self, ttl: float, timeout: float) -> bool:
+        """Leave the session, which waits ``ttl`` seconds for its next client; False if that was not confirmed."""
+        self.check()
+        with self._lock:
+            wire, self._ended = self._wire, self._ended or SessionClosed("the session was detached from this process")
+        confirmed = wire is not None and wire.close(Detach(math.ceil(ttl)), timeout)
+        self.ledger.end(self._ended)
+        return confirmed
 
     def _on_end(self, event: core.Ended) -> None:
         # Called by the I/O thread.

@@ -11,10 +11,16 @@ from typing import Any, cast
 from raymq.actors import ActorHandle
 from raymq.completing import Completions
 from raymq.decorating import decorate
+from raymq.errors import NotConfirmed
 from raymq.info import SessionInfo
+from raymq.kept import Kept
 from raymq.life import Life
+from raymq.named import check_ttl
 from raymq.packing import type_name
 from raymq.refs import ObjectRef
+
+DETACH_TIME = 60.0
+"""Seconds that ``detach`` gives the cluster to take in what was sent before, and to confirm."""
 
 GOODBYE_TIME = 5.0
 """Seconds that ``close`` gives the cluster to confirm the end; after that the broker is just told."""
@@ -66,6 +72,54 @@ class Session:
             timeout: seconds to wait for the cluster's confirmation.
         """
         self._life.close(timeout)
+
+    # --- sessions with a name
+
+    @property
+    def name(self) -> str:
+        """The session's name; empty for one without."""
+        return self.info.name
+
+    def detach(self, ttl: float | str | None = None, *, timeout: float = DETACH_TIME) -> None:
+        """Leave a named session without ending it: tasks go on, actors and objects stay.
+
+        Everything that was called before is handed to the cluster first. Then this process has no session any more;
+        another one, or this one, gets it by ``connect(..., session=name)``. Only what was kept by name is found then:
+        other references, and actors that only this process could reach, are dropped when the next client comes.
+
+        Args:
+            ttl: how long it waits for its next client, as seconds or a text such as ``"24h"``; None stands for what
+                was given to ``connect``. Then it ends.
+            timeout: seconds to wait for the cluster's confirmation.
+
+        Raises:
+            ValueError: the session has no name, or the ttl cannot be read.
+            NotConfirmed: the confirmation did not come in time.
+            SessionLost: the session has ended.
+        """
+        self._life.check()
+        if not self.name:
+            raise ValueError("only a session with a name can be detached: connect(..., session=NAME)")
+        seconds = check_ttl(ttl if ttl is not None else self.info.ttl)
+        if not self._life.detach(seconds, timeout):
+            raise NotConfirmed(
+                f"the cluster did not confirm within {timeout:g} s that session {self.name!r} was left. It stays as if "
+                "its client were lost, but what was called last may not have reached it."
+            )
+
+    def keep(self, name: str, held: ObjectRef[Any] | ActorHandle) -> None:
+        """Keep a reference or an actor by name, also for the clients that attach to this session later.
+
+        Raises:
+            TypeError: it is neither a reference nor an actor.
+            ValueError: the name is empty or too long, or there are too many.
+        """
+        self.kept[name] = held
+
+    @property
+    def kept(self) -> Kept:
+        """What the session keeps by name: a mapping; ``kept(name)`` is the same as ``kept[name]``."""
+        return Kept(self.request)
 
     # --- calls
 

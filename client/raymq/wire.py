@@ -16,7 +16,7 @@ from raymq.connection import Connection, Ended, Event, State
 from raymq.errors import RemoteProtocolError
 from raymq.protocol.channel import Arrived, Delivered, Received
 from raymq.protocol.limits import MESSAGE_MAX, REFS_PER_MESSAGE, Timing
-from raymq.protocol.messages import Coming, Message, Pickled, Release
+from raymq.protocol.messages import Coming, Detach, Goodbye, Message, Pickled, Release
 from raymq.protocol.route import Lane
 
 log = logging.getLogger("raymq")
@@ -72,8 +72,8 @@ class Wire:
         self._queued = 0
         self._transfers: dict[int, tuple[int, threading.Event | None]] = {}
         self._finished = False
-        self._closing = False
-        self._abandoned = False
+        self._farewell: Goodbye | Detach | None = None
+        self._stopping: bool | None = None
         self._wake_reader, self._wake_writer = sockets.socketpair()
         self._wake_writer.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="raymq-io", daemon=True)
@@ -102,19 +102,22 @@ class Wire:
             while not delivered.wait(1.0) and not self._finished:
                 pass
 
-    def close(self, timeout: float) -> bool:
-        """Say goodbye after everything that was posted; False if that was not confirmed in time."""
-        self._closing = True
+    def close(self, farewell: Goodbye | Detach, timeout: float) -> bool:
+        """Say this after everything that was posted; False if it was not confirmed in time."""
+        self._farewell = farewell
         self._wake()
         self._thread.join(timeout)
         confirmed = not self._thread.is_alive()
         if not confirmed:
-            self.abandon()
+            self._stop(tell=isinstance(farewell, Goodbye))
         return confirmed
 
     def abandon(self) -> None:
-        """Stop at once; tells the broker, if it can be told within half a second."""
-        self._abandoned = True
+        """End the session at once; tells the broker, if it can be told within half a second."""
+        self._stop(tell=True)
+
+    def _stop(self, *, tell: bool) -> None:
+        self._stopping = tell
         self._wake()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(2.0)
@@ -246,10 +249,10 @@ class Wire:
         with self._room:
             self._posted -= taken
             self._queued += taken  # until it is looked at, after what can go has gone
-        if self._abandoned:
-            self._connection.abandon()
-        elif self._closing:
-            self._connection.close()
+        if self._stopping is not None:
+            self._connection.abandon(tell=self._stopping)
+        elif self._farewell is not None:
+            self._connection.close(self._farewell)
 
     def _make_room(self) -> None:
         """Let calls go on that wait because too much waits to be sent."""

@@ -95,7 +95,7 @@ def test_nobody_who_greets_is_ended_by_silence(line: Line) -> None:
 
 def test_welcome(line: Line) -> None:
     line.say()
-    assert line.take(Kind.WELCOME, **WELCOME) == [Welcomed(1000, 1, {"job_id": "01"})]
+    assert line.take(Kind.WELCOME, **WELCOME) == [Welcomed(1000, 1, {"job_id": "01"}, resumed=False)]
     assert line.connection.state is State.OPEN
     assert line.connection.timing.lease == 4.0
     assert line.connection.channel.object_max == 1000
@@ -129,7 +129,7 @@ def test_what_has_no_meaning_while_greeting(line: Line) -> None:
     for kind in (Kind.UNBOUND, Kind.ATTACHED):
         assert line.take(kind) == []
     assert line.take(Kind.PING) == []
-    line.connection.close()
+    line.connection.close(Goodbye())
     assert line.connection.state is State.GREETING
     assert line.say() == []
 
@@ -263,8 +263,8 @@ def test_a_sleep_is_no_credit_for_later(line: Line) -> None:
 def test_close_says_goodbye_after_all_that_was_sent(line: Line) -> None:
     line.open()
     line.connection.channel.send(Fetch([1]))
-    line.connection.close()
-    line.connection.close()
+    line.connection.close(Goodbye())
+    line.connection.close(Goodbye())
     assert line.connection.state is State.CLOSING
     assert len(line.connection.channel._queue) == 2
     assert line.say() == [(Kind.DATA, Lane.CALLS)]
@@ -277,7 +277,7 @@ def test_close_says_goodbye_after_all_that_was_sent(line: Line) -> None:
 
 def test_a_goodbye_survives_a_cut(line: Line) -> None:
     line.open()
-    line.connection.close()
+    line.connection.close(Goodbye())
     line.say()
     line.take(Kind.UNBOUND, Lane.CALLS)
     assert line.say() == [(Kind.ATTACH, Lane.CALLS)]
@@ -293,7 +293,7 @@ def test_abandon_says_bye_and_is_over(state: str) -> None:
     if state != "greeting":
         line.open()
     if state == "closing":
-        line.connection.close()
+        line.connection.close(Goodbye())
     line.connection.abandon()
     line.connection.abandon()
     assert line.connection.state is State.ENDED
@@ -356,7 +356,7 @@ def silent(line: Line) -> None:
 
 def closing(line: Line) -> None:
     line.open()
-    line.connection.close()
+    line.connection.close(Goodbye())
 
 
 def ended(line: Line) -> None:

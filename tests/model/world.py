@@ -318,7 +318,7 @@ class ClientEnd(End):
             self.exit()
 
     def close(self) -> None:
-        self.connection.close()
+        self.connection.close(Goodbye())
         self.run()
 
 
