@@ -70,6 +70,7 @@ class Weather:
         pause: seconds between a fault and the next, from and to.
         nbytes: bytes after which every other fault happens, from and to; the others wait for the time alone.
         lasting: seconds that a stall, a delay, a black hole or a refusal lasts, from and to.
+        long: the same for every tenth of them; beyond the lease, say. None: no longer than the others.
     """
 
     def __init__(
@@ -80,8 +81,10 @@ class Weather:
         pause: tuple[float, float] = (0.1, 1.0),
         nbytes: tuple[int, int] = (1, 300_000),
         lasting: tuple[float, float] = (0.05, 0.5),
+        long: tuple[float, float] | None = None,
     ) -> None:
         self._random = random.Random(seed)
+        self._long = long or lasting
         self._kinds, self._pause, self._nbytes, self._lasting = kinds, pause, nbytes, lasting
 
     def next(self) -> tuple[Point, Fault]:
@@ -93,7 +96,8 @@ class Weather:
             draw.randint(*self._nbytes) if counted else 1 << 62,
             draw.uniform(*self._pause),
         )
-        return point, Fault(draw.choice(self._kinds), draw.random() < 0.5, draw.uniform(*self._lasting))
+        seconds = self._long if draw.random() < 0.1 else self._lasting
+        return point, Fault(draw.choice(self._kinds), draw.random() < 0.5, draw.uniform(*seconds))
 
     def pick(self, links: list[_Link]) -> _Link:
         return self._random.choice(links)

@@ -1,0 +1,39 @@
+"""What a soak prints at its end."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from tests.soak.storm import Outcome
+
+
+def show(outcome: Outcome, console: Console) -> None:
+    """The figures as tables, then what is wrong."""
+    figures = Table("what", "count", box=box.SIMPLE_HEAD, title=f"seed {outcome.plan.seed}, {outcome.seconds:.0f} s")
+    figures.columns[1].justify = "right"
+    for kind, count in sorted(outcome.faults.items()):
+        figures.add_row(f"  {kind}", f"{count:,}")
+    figures.add_row("faults", f"{outcome.faults.total():,}", end_section=True)
+    figures.add_row("calls", f"{outcome.done['calls']:,}")
+    figures.add_row("large transfers", f"{outcome.done['transfers']:,}")
+    figures.add_row("lines printed", f"{outcome.done['lines']:,}")
+    figures.add_row("sessions resumed", f"{outcome.counters.get('resumed', 0):,}", end_section=True)
+    figures.add_row("lost", f"{outcome.lost:,}")
+    figures.add_row("doubled", f"{outcome.doubled:,}")
+    figures.add_row("hangs", f"{len(outcome.hangs):,}")
+    console.print(figures)
+
+    memory = Table("memory of", "second quarter", "last quarter", "ratio", box=box.SIMPLE_HEAD)
+    for column in memory.columns[1:]:
+        column.justify = "right"
+    for entry in outcome.memories:
+        quarters = (f"{entry.quarter(number) / (1 << 20):.1f} MiB" for number in (1, 3))
+        memory.add_row(entry.name, *quarters, f"{entry.growth:.3f}")
+    console.print(memory)
+
+    for text in outcome.wrong:
+        console.print(f"WRONG: {text}", markup=False, highlight=False)
+    if not outcome.wrong:
+        console.print("Each call ran once, and nothing hung.")
