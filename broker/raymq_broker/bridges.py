@@ -118,7 +118,7 @@ class Bridges:
         """A heartbeat, and what the bridge tells of its session with it."""
         bound = self._registry.bridge_peers.get(packet.peer)
         if bound is None:
-            self._outbox.reply(packet, Kind.UNBOUND)
+            self.unbound(packet)
             return
         session = self._registry.served_by(self._registry.bridges[bound[0]])
         if session is None or packet.route.lane != Lane.CALLS:
@@ -127,6 +127,11 @@ class Bridges:
         session.memory = fields.get("memory", session.memory)
         if fields.get("left", False) and session.name:
             self._lifecycle.left(session, fields.get("ttl", session.ttl), now)
+
+    def unbound(self, packet: Packet) -> None:
+        """A connection that is not registered: it is new, or this broker is."""
+        self._outbox.counters["unbound"] += 1
+        self._outbox.reply(packet, Kind.UNBOUND)
 
     def session_of(self, packet: Packet) -> Session | None:
         """The session that a bridge's packet speaks of, if it is its own."""

@@ -127,6 +127,9 @@ class Broker:
         self._switch(packet, Side.BRIDGES, bridge.lanes.get(packet.route.lane) if bridge else None)
 
     def _switch_to_client(self, packet: Packet) -> None:
+        if packet.peer not in self.registry.bridge_peers:
+            self._bridges.unbound(packet)
+            return
         session = self._bridges.session_of(packet)
         if session is not None:
             self._switch(packet, Side.CLIENTS, session.lanes.get(packet.route.lane))

@@ -199,6 +199,9 @@ def test_a_lane_that_is_unbound_registers_again_with_the_session(line: Line) -> 
     assert (kind, lane) == (Kind.REGISTER, Lane.BULK)
     nameless = {"name": "", "ttl": 0.0, "left": False}
     assert fields["sessions"] == [{"session": SESSION, **OPEN, "cluster": CLUSTER, **nameless}]
+    for _ in range(3):
+        line.take(Kind.UNBOUND, Lane.BULK, SESSION)
+    assert line.say() == [], "one answer to many"
     line.take(Kind.REGISTERED, Lane.BULK, BRIDGE, **REGISTERED)
     assert line.say() == [(Kind.SYNC, Lane.BULK)]
     line.take(Kind.REGISTERED, Lane.BULK, BRIDGE, **REGISTERED)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from raymq.protocol.route import Kind, Lane
+from raymq.protocol.route import Kind, Lane, encode_route
 from raymq_broker.actions import Pool, Side
 from raymq_broker.entities import BridgeState, SessionState
 from tests.broker.desk import (
@@ -64,6 +64,9 @@ def test_strangers_are_told_to_register(desk: Desk) -> None:
     for lane in Lane:
         [unbound] = desk.put(Side.BRIDGES, b"b7", Kind.PING, BRIDGE, lane)
         assert unbound[:5] == (Side.BRIDGES, b"b7", Kind.UNBOUND, lane, BRIDGE)
+        [unbound] = desk.raw(Side.BRIDGES, b"b7", encode_route(Kind.DATA, SESSION, lane), b"")
+        assert unbound[:5] == (Side.BRIDGES, b"b7", Kind.UNBOUND, lane, SESSION)
+    assert desk.broker.counters["unbound"] == 4
     desk.register()
     assert desk.put(Side.BRIDGES, b"b0", Kind.PING, BRIDGE) == []
 

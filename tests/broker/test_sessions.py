@@ -341,13 +341,13 @@ def test_who_speaks_for_anothers_session_is_dropped_and_counted(desk: Desk, kind
 def test_a_bridge_speaks_for_its_own_session_only(desk: Desk) -> None:
     desk.attached()
     desk.register(b"2" * 16, b"d")
+    assert desk.raw(Side.BRIDGES, b"d0", encode_route(Kind.DATA, SESSION), b"") == []
     for peer in (b"d0", b"unknown"):
-        assert desk.raw(Side.BRIDGES, peer, encode_route(Kind.DATA, SESSION), b"") == []
         assert desk.put(Side.BRIDGES, peer, Kind.OPENED, **OPENED) == []
         assert desk.put(Side.BRIDGES, peer, Kind.OPEN_FAILED, code="x", message="") == []
         assert desk.put(Side.BRIDGES, peer, Kind.CLOSED, code="x", message="") == []
     assert desk.raw(Side.BRIDGES, b"b0", encode_route(Kind.DATA, OTHER), b"") == []
-    assert desk.broker.counters["foreign"] == 9
+    assert desk.broker.counters["foreign"] == 8
     assert desk.state is SessionState.ATTACHED
 
 

@@ -117,8 +117,11 @@ class Link:
         if kind == Kind.PING:
             return []
         if kind == Kind.UNBOUND:
-            self._registered.discard(lane)
-            self._register(lane)
+            # Every packet on such a connection is answered like this; one REGISTER answers them all, and is repeated
+            # with the heartbeat.
+            if lane in self._registered:
+                self._registered.discard(lane)
+                self._register(lane)
             return []
         if kind == Kind.REGISTERED:
             self._on_registered(lane, decode_control(Kind.REGISTERED, frame), now)
