@@ -128,6 +128,7 @@ class Life:
 
     def request(self, operation: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Ask the bridge for an operation, and wait for its answer."""
+        self.check()
         payload = self.packer.pack_call(operation, args, kwargs)
         return self._ask(lambda number: Request(number, operation, payload), payload)
 

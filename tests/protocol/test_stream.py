@@ -366,6 +366,30 @@ def test_a_loss_after_a_reconnect_is_mended_at_once() -> None:
     assert len(stream.synchronize(1, 16, False, 0.1)) == 3
 
 
+def test_a_peer_that_reconnects_twice_in_a_moment_waits_no_longer_than_that() -> None:
+    """What was sent again to its first new connection was lost with it; and it has been cut off for long."""
+    stream = sender_of(4)
+    for now in range(60):
+        stream.poll(float(now), waiting=False)
+    assert len(stream.synchronize(1, 16, True, 60.0)) == 1 + 3
+    assert len(stream.synchronize(1, 16, True, 60.1)) == 1
+    assert len(stream.synchronize(1, 16, True, 60.2)) == 1
+    assert stream.next_deadline() == 60.5
+    assert stream.poll(60.4, waiting=False) == []
+    assert len(stream.poll(60.5, waiting=False)) == 3
+    assert stream.next_deadline() is not None
+    assert stream.next_deadline() > 60.5
+
+
+def test_nothing_is_sent_again_that_was_acknowledged_meanwhile() -> None:
+    stream = sender_of(4)
+    stream.synchronize(1, 16, True, 0.0)
+    stream.synchronize(1, 16, True, 0.1)
+    stream.position(4, 16, False, 0.2)
+    assert stream.poll(0.5, waiting=False) == []
+    assert stream.next_deadline() is None
+
+
 def test_a_peer_that_lacked_nothing_does_not_delay_the_next_replay() -> None:
     stream = sender_of(0)
     assert stream.synchronize(0, 16, False, 0.0) == []

@@ -51,6 +51,7 @@ class Stream:
         self._probe_at: float | None = None
         self._probe_interval = PROBE_AFTER
         self._replayed_until = -1.0
+        self._replay_at: float | None = None
         self._asked = False
         # receiving
         self.received = 0
@@ -159,12 +160,21 @@ class Stream:
             RemoteProtocolError: it acknowledges what was never sent, or grants more than a window.
         """
         self._heard(ack, grant, now)
-        return ([self._sync(reply=False)] if reply else []) + self._replay(now)
+        if not reply:
+            return self._replay(now)
+        # The peer's connection is new: what was sent again a moment ago may have been lost with the one before.
+        self._probe_interval = PROBE_AFTER
+        if self._probe_at is not None:
+            self._probe_at = min(self._probe_at, now + PROBE_AFTER)
+        if now < self._replayed_until:
+            self._replay_at = self._replayed_until
+        return [self._sync(reply=False), *self._replay(now)]
 
     def _replay(self, now: float) -> list[Frames]:
         if now < self._replayed_until or not self._kept:
             return []  # a peer that was stuck may ask several times at once; a whole window each would flood it
         self._replayed_until = now + PROBE_AFTER / 2
+        self._replay_at = None
         return [self._frames(packet) for packet in self._kept]
 
     def resume(self, now: float) -> Frames:
@@ -203,6 +213,9 @@ class Stream:
     def poll(self, now: float, *, waiting: bool) -> list[Frames]:
         """What is due: an acknowledgement, a probe. ``waiting``: the owner has more to send."""
         packets: list[Frames] = []
+        if self._replay_at is not None and now >= self._replay_at:
+            self._replay_at = None
+            packets += self._replay(now)
         stalled = bool(self._kept) or (waiting and not self.can_send)
         if not stalled:
             self._probe_at = None
@@ -219,5 +232,5 @@ class Stream:
 
     def next_deadline(self) -> float | None:
         """When ``poll`` has something to do, in the owner's clock; None if nothing is due."""
-        due = [at for at in (self._ack_at, self._probe_at) if at is not None]
+        due = [at for at in (self._ack_at, self._probe_at, self._replay_at) if at is not None]
         return min(due) if due else None
