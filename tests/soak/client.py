@@ -65,7 +65,7 @@ class Telling:
         workload = self._workload
         line = {
             "session": self._session.id.hex(), "step": workload.step[0], "done": dict(workload.done),
-            "lost": workload.lost, "doubled": workload.doubled, "problems": list(workload.problems), **more,
+            "slowest": workload.slowest, "lost": workload.lost, "doubled": workload.doubled, "problems": list(workload.problems), **more,
         }  # fmt: skip
         with self._lock, (self._directory / "progress").open("a") as file:
             file.write(json.dumps(line) + "\n")

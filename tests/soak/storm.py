@@ -97,6 +97,7 @@ class Outcome:
     problems: list[str] = field(default_factory=list)
     memories: list[Memory] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)
+    slowest: tuple[float, str] = (0.0, "")
     seconds: float = 0.0
 
     @property
@@ -341,6 +342,7 @@ class Storm:
         outcome.done.update(told.get("done", {}))
         outcome.lost += told.get("lost", 0)
         outcome.doubled += told.get("doubled", 0)
+        outcome.slowest = max(outcome.slowest, tuple(told.get("slowest", outcome.slowest)))
         outcome.problems += [f"client {client.number}: {problem}" for problem in told.get("problems", ())]
         if "hang" in told:
             stacks = (client.directory / "stacks").read_text()
@@ -349,9 +351,10 @@ class Storm:
             outcome.hangs.append(f"client {client.number} does not end; its last step was {told.get('step')}")
         elif client.process.returncode != 0:
             outcome.problems.append(f"client {client.number} ended with code {client.process.returncode}")
-        errors = (client.directory / "stderr").read_text()
+        errors = (client.directory / "stderr").read_text().splitlines()
+        errors = [line for line in errors if not line.startswith("connect() is waiting")]
         if errors:
-            outcome.problems.append(f"client {client.number} wrote to standard error: {errors[-2000:]}")
+            outcome.problems.append(f"client {client.number} wrote to standard error: " + "\n".join(errors[-30:]))
 
 
 def storm(plan: Plan, cluster: Head | None, say: Callable[[str], None]) -> Outcome:

@@ -118,6 +118,7 @@ class Workload:
         done: how often each kind of step was done; ``calls`` and ``transfers`` (large values that crossed) beside them.
         problems: what was wrong.
         step: what is being done, and since when; for the watchdog.
+        slowest: the step that took longest so far, and its seconds.
     """
 
     def __init__(self, session: raymq.Session, seed: int, printed: Path, large: int = 4_000_000) -> None:
@@ -125,6 +126,7 @@ class Workload:
         self.problems: list[str] = []
         self.lost = self.doubled = 0
         self.step = ("start", time.monotonic())
+        self.slowest = (0.0, "")
         self._session = session
         self._draw = random.Random(seed)
         self._printed = printed
@@ -138,7 +140,7 @@ class Workload:
         self._unchecked: deque[tuple[int, Any]] = deque()
         self._pool = ThreadPoolExecutor(4, "workload")
         self._steps: list[tuple[int, Callable[[], None]]] = [
-            (10, self.calls), (4, self.tasks), (2, self.waits), (3, self.transfers), (2, self.arguments),
+            (20, self.calls), (4, self.tasks), (2, self.waits), (3, self.transfers), (2, self.arguments),
             (2, self.nested), (2, self.futures), (2, self.errors), (2, self.patience), (1, self.through),
             (1, self.threads), (1, self.speaks), (1, self.asks), (1, self.forgets),
         ]  # fmt: skip
@@ -163,6 +165,7 @@ class Workload:
             raise
         except Exception as error:
             self.problem(f"{name} raised {type(error).__name__}: {error}")
+        self.slowest = max(self.slowest, (time.monotonic() - self.step[1], name))
 
     def problem(self, text: str) -> None:
         """Something is wrong."""
@@ -182,7 +185,7 @@ class Workload:
 
     def calls(self) -> None:
         """Calls of the counter, pipelined; their results are looked at later, in their order."""
-        for _ in range(self._called(self._draw.randint(1, 300))):
+        for _ in range(self._called(self._draw.randint(1, 600))):
             self._calls += 1
             self._unchecked.append((self._calls, self._count.note.remote(self._calls)))
         if len(self._unchecked) > UNCHECKED_MAX or self._draw.random() < 0.3:
