@@ -140,12 +140,14 @@ class Proxy:
         address: where it listens, ``HOST:PORT``; empty with a unix socket.
         faults: faults that hit a connection, by kind.
         passed: bytes handed on, ``up`` and ``down``.
+        history: each fault with its time and the connections that it hit, for whoever looks for what went wrong.
     """
 
     def __init__(self, target: int | Path) -> None:
         self.address = ""
         self.faults: Counter[str] = Counter()
         self.passed: Counter[str] = Counter()
+        self.history: list[tuple[float, Fault, int]] = []
         self._target = target
         self._links: list[_Link] = []
         self._swallow = self._refuse = False
@@ -396,6 +398,7 @@ class Proxy:
         if not links:
             return
         self.faults[fault.kind] += 1
+        self.history.append((time.monotonic(), fault, len(links)))
         until = time.monotonic() + fault.seconds
         if fault.kind in ("cut", "reset", "refuse"):
             self._end(links, reset=fault.kind == "reset")

@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ import raymq
 from tests.soak.workload import Workload
 
 TELL_EVERY = 0.2
+
+SLOW = 4.0
+"""Seconds after which a step is worth a look: where the connection stands is written to ``DIRECTORY/slow``."""
 
 
 def main() -> None:
@@ -49,16 +53,26 @@ class Telling:
         self._lock = threading.Lock()
 
     def run(self) -> None:
-        while True:
-            time.sleep(TELL_EVERY)
-            step, since = self._workload.step
-            if time.monotonic() - since > self._patience:
-                with (self._directory / "stacks").open("w") as file:
-                    faulthandler.dump_traceback(file)
-                    file.write(self._streams())
-                self.tell(finished=True, hang=f"{step}, for {time.monotonic() - since:.0f} s")
-                os._exit(3)
-            self.tell()
+        try:
+            while True:
+                time.sleep(TELL_EVERY)
+                self._look()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(4)  # without a watchdog nothing is worth anything
+
+    def _look(self) -> None:
+        step, since = self._workload.step
+        if time.monotonic() - since > SLOW:
+            with (self._directory / "slow").open("a") as file:
+                file.write(f"{time.monotonic():.2f} {step} for {time.monotonic() - since:.1f} s\n{self._streams()}")
+        if time.monotonic() - since > self._patience:
+            with (self._directory / "stacks").open("w") as file:
+                faulthandler.dump_traceback(file)
+                file.write(self._streams())
+            self.tell(finished=True, hang=f"{step}, for {time.monotonic() - since:.0f} s")
+            os._exit(3)
+        self.tell()
 
     def tell(self, **more: Any) -> None:
         """One line."""
@@ -72,7 +86,7 @@ class Telling:
 
     def _streams(self) -> str:
         """Where this end of both lanes stands."""
-        connection: Any = self._session._wire._connection  # type: ignore[union-attr]
+        connection: Any = self._session._life._wire._connection  # type: ignore[union-attr]
         lines = [f"{connection.state} attached {connection._attached}"]
         for name in ("calls", "bulk"):
             stream = getattr(connection.channel, name)

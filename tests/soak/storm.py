@@ -25,7 +25,7 @@ from typing import Any
 import psutil
 
 from tests.integration.conftest import Head, running_head
-from tests.integration.proxy import Proxy, Weather
+from tests.integration.proxy import Fault, Proxy, Weather
 
 LEASE = 2.0
 """Seconds. Suspended clients sleep longer than this; the grace is as long as a busy machine may need."""
@@ -171,6 +171,7 @@ class Storm:
         self._directory = Path(tempfile.mkdtemp(prefix="raymq-soak"))
         self._thawing: list[tuple[float, int]] = []
         self._own: Counter[str] = Counter()
+        self._history: list[tuple[float, Fault, int, str]] = []
         self._clients: list[Client] = []
         self._proxies: list[Proxy] = []
 
@@ -239,6 +240,7 @@ class Storm:
                 break
             if due and share >= due[0][0] and not self._thawing:
                 _, name, act = due.pop(0)
+                self._history.append((now, Fault(name, True, 0.0), 1, "processes"))
                 act()
                 self._own[name] += 1
             self._thaw(now)
@@ -336,6 +338,15 @@ class Storm:
         outcome.faults = self._count_faults()
         outcome.memories = [memory for memory in self._memories.values() if memory.growth is not None]
         outcome.counters = self._head.status()["counters"]
+        names = [*(f"client {client.number}" for client in self._clients), "bridges"]
+        history = [
+            (*event, name)
+            for name, proxy in zip(names, (*self._proxies, self._inside), strict=True)
+            for event in proxy.history
+        ]
+        with (self._directory / "faults").open("w") as file:
+            for at, fault, hit, name in sorted([*history, *self._history], key=lambda one: one[0]):
+                file.write(f"{at:.2f} {name}: {fault}, {hit} connections\n")
 
     def _judge(self, client: Client) -> None:
         outcome, told = self._outcome, client.look()
@@ -352,7 +363,8 @@ class Storm:
         elif client.process.returncode != 0:
             outcome.problems.append(f"client {client.number} ended with code {client.process.returncode}")
         errors = (client.directory / "stderr").read_text().splitlines()
-        errors = [line for line in errors if not line.startswith("connect() is waiting")]
+        # Ray's workers say things there, too.
+        errors = [line for line in errors if not line.startswith("connect() is waiting") and " pid=" not in line]
         if errors:
             outcome.problems.append(f"client {client.number} wrote to standard error: " + "\n".join(errors[-30:]))
 
