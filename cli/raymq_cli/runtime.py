@@ -33,7 +33,7 @@ class State:
     """What an instance tells of itself.
 
     Attributes:
-        pid: of the supervisor; with ``created``, psutil's creation time of it, never mistaken for another process.
+        pid: of the supervisor; with ``created``, see ``created``, it is never mistaken for another process.
         port: the broker's; 0 while a free one is still looked for.
         address: the broker's, ``HOST:PORT``; empty until it is bound.
         bridges: the endpoint that bridges and administrators use.
@@ -56,10 +56,19 @@ class State:
     def process(self) -> psutil.Process | None:
         """The supervisor, or None if it is gone (or its pid now belongs to another process)."""
         try:
-            process = psutil.Process(self.pid)
-            return process if abs(process.create_time() - self.created) < 1 else None
+            return psutil.Process(self.pid) if abs(created(self.pid) - self.created) < 1 else None
         except psutil.Error:
             return None
+
+
+def created(pid: int) -> float:
+    """When a process was created, in seconds after the machine's start.
+
+    psutil's own answer is in seconds since the epoch, so it is another one after the clock was set; as is its answer
+    when the machine started. The order matters: before version 7, psutil remembers the latter.
+    """
+    booted = psutil.boot_time()
+    return psutil.Process(pid).create_time() - booted
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-import psutil
 
 from raymq import daemon
 from raymq_cli import children, ports, runtime
@@ -112,7 +111,7 @@ class _Supervised:
         self._core = Supervisor(plan)
         self._state = runtime.State(
             pid=os.getpid(),
-            created=psutil.Process().create_time(),
+            created=runtime.created(os.getpid()),
             port=options.port,
             address="",
             bridges=directory.endpoint,

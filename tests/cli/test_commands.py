@@ -139,7 +139,7 @@ class TestStop:
         with subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             process.stdout.readline()
-            created = psutil.Process(process.pid).create_time()
+            created = runtime.created(process.pid)
             state = runtime.State(process.pid, created, 10001, "", "", started=1.0)
             assert not stop.stop(state, patience=0.1)
             process.kill()

@@ -24,8 +24,7 @@ def base(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def state() -> State:
-    me = psutil.Process()
-    return State(me.pid, me.create_time(), 10001, "127.0.0.1:10001", "ipc:///nowhere", started=1.0)
+    return State(os.getpid(), runtime.created(os.getpid()), 10001, "127.0.0.1:10001", "ipc:///nowhere", started=1.0)
 
 
 HOLDER = """
@@ -107,6 +106,18 @@ def test_a_process_that_got_the_pid_later_is_not_taken_for_it(state: State) -> N
     assert state.process() == psutil.Process()
     assert replace(state, created=state.created - 100).process() is None
     assert replace(state, pid=2**22 + 1).process() is None
+
+
+@pytest.mark.parametrize("jump", [-3600.0, 3600.0])
+def test_a_process_is_the_same_after_the_clock_was_set(
+    state: State, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    """The kernel says then that the machine started at another time of day."""
+    before, original = psutil.Process().create_time(), psutil._psplatform.boot_time
+    monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: original() + jump)
+    monkeypatch.setattr(psutil._psplatform, "BOOT_TIME", original() + jump, raising=False)
+    assert abs(psutil.Process().create_time() - before - jump) < 2
+    assert state.process() == psutil.Process()
 
 
 def test_a_directory_open_to_others_is_refused(base: Path) -> None:
