@@ -192,15 +192,25 @@ def _int(value: Any) -> int:
 
 def on_value(reference: Any, callback: Callable[[Any], None]) -> None:
     """Call back with the value, or with Ray's exception object, when it is there; from a thread of Ray's."""
-    reference._on_completed(callback)
+
+    def completed(value: Any, held: Any = reference) -> None:
+        # Ray ends the process with a failed check where the last reference to an object dies that is being fetched
+        # from the object store: the callback holds one until it is called.
+        callback(value)
+
+    reference._on_completed(completed)
 
 
 def on_ready(reference: Any, callback: Callable[[], None]) -> None:
     """Call back when the object exists, or its error; its value is not fetched."""
+
+    def completed(outcome: Any, held: Any = reference) -> None:
+        callback()
+
     if hasattr(reference, "_on_ready"):
-        reference._on_ready(lambda error: callback())
+        reference._on_ready(completed)
     else:  # Ray before 2.60 has no such thing, and the value comes along for nothing
-        reference._on_completed(lambda value: callback())
+        reference._on_completed(completed)
 
 
 def ready_now(references: Sequence[Any], *, fetch_local: bool) -> set[bytes]:
