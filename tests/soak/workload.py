@@ -326,7 +326,9 @@ class Workload:
             self._session.get(refs[0], timeout=0.001)
         except GetTimeoutError:
             pass
-        self._session.put(self._noise[:100_000])
+        future = self._session.put(self._noise[:200_000]).future()
+        self._session.wait([self._session.put(self._noise[:100_000])], timeout=0)
+        self.expect("a future without a reference", future.result() == self._noise[:200_000], True)
 
     # --- the end
 
