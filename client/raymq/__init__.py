@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         wait,
     )
     from raymq.errors import (
+        ActorLost,
         AddressError,
         ConnectError,
         ConnectTimeout,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
         NothingListens,
         NotPicklable,
         NotUnpicklable,
+        ObjectLost,
         PayloadError,
         PayloadTooLarge,
         ProtocolMismatch,
@@ -81,6 +83,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ActorClass",
     "ActorHandle",
+    "ActorLost",
     "ActorMethod",
     "AddressError",
     "ConnectError",
@@ -97,6 +100,7 @@ __all__ = [
     "NotPicklable",
     "NotUnpicklable",
     "NothingListens",
+    "ObjectLost",
     "ObjectRef",
     "PayloadError",
     "PayloadTooLarge",

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from raymq.errors import ActorLost
 from raymq.functions import Callee, Definition
 from raymq.options import ACTOR_OPTIONS, METHOD_OPTIONS, check_options, returned
 from raymq.refs import Held, Hold
@@ -55,11 +56,13 @@ class ActorClass(Callee):
             TypeError: the arguments do not fit the constructor's signature.
             NotPicklable: an argument cannot be pickled; the message names it.
             NotConnected: there is no session.
-            SessionLost: the session has ended.
+            SessionLost: the session was lost, and does not start over.
+            ObjectLost: so was an argument of it.
+            ConnectError: the session cannot start over now.
         """
         if "__init__" in vars(self._definition.target):
             inspect.signature(self._definition.target.__init__).bind(None, *args, **kwargs)
-        return self._choose()._current_life().calls.actor(self, args, kwargs)
+        return self._choose()._lives.for_call(args, kwargs).calls.actor(self, args, kwargs)
 
     def options(self, **options: Any) -> ActorClass:
         """The same class with other options than the decorator's."""
@@ -76,6 +79,8 @@ class ActorHandle(Held):
     """A handle to an actor. The actor is terminated when the last handle dies, unless it is detached."""
 
     __slots__ = ("_class_name", "_shape")
+
+    _lost = ActorLost
 
     def __init__(self, life: Life, hold: Hold, class_name: str, shape: dict[str, int]) -> None:
         super().__init__(life, hold)
@@ -114,7 +119,7 @@ class ActorMethod:
 
         Raises:
             NotPicklable: an argument cannot be pickled; the message names it.
-            SessionLost: the session has ended.
+            ActorLost: the actor's session was lost.
         """
         return self._handle._life.calls.method(self, args, kwargs)
 

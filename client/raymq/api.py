@@ -9,6 +9,7 @@ from raymq.actors import ActorHandle
 from raymq.connecting import open_session
 from raymq.decorating import decorate
 from raymq.errors import NotConnected
+from raymq.lives import Reconnect
 from raymq.named import check_named
 from raymq.refs import ObjectRef
 from raymq.session import Session
@@ -47,6 +48,7 @@ def connect(
     session: str | None = None,
     takeover: bool = False,
     ttl: float | str | None = None,
+    reconnect: Reconnect = None,
 ) -> Session:
     """Open a session on a Ray cluster, and make it the default one.
 
@@ -64,6 +66,13 @@ def connect(
         takeover: take the named session from a client that is attached to it.
         ttl: how long the named session waits for a client: seconds, or a text such as ``"90s"``, ``"30m"``,
             ``"24h"``, ``"7d"``; a day if left out.
+        reconnect: what to do when the session is lost: when its bridge died, it expired, or the broker cannot be
+            reached any more. (A connection that breaks is no loss: it is made again, and calls go on.) None: each
+            call raises ``SessionLost`` from then on. ``"new"``: references and handles from before do so, but the
+            next call that makes something new or asks the cluster opens a new session in place of the lost one,
+            empty, with the same address and options. Functions and actor classes work on; ``id`` and ``info``
+            change; a warning in the log says what happened. Not after ``close()``, and not where somebody ended the
+            session or took it over.
 
     Returns:
         The session: a context manager, with everything that the module has as its methods.
@@ -85,7 +94,9 @@ def connect(
     global _default
     job = {"namespace": namespace, "runtime_env": runtime_env}
     named = check_named(session, ttl, takeover=takeover)
-    opened = open_session(address, timeout=timeout, job=job, log_to_driver=log_to_driver, named=named)
+    opened = open_session(
+        address, timeout=timeout, job=job, log_to_driver=log_to_driver, named=named, reconnect=reconnect
+    )
     with _default_lock:
         _default = opened
     return opened
@@ -97,6 +108,7 @@ def init(
     namespace: str | None = None,
     runtime_env: dict[str, Any] | None = None,
     log_to_driver: bool = True,
+    reconnect: Reconnect = None,
     ignore_reinit_error: bool = False,
     **options: Any,
 ) -> Session:
@@ -107,6 +119,7 @@ def init(
         namespace: as in ``connect``.
         runtime_env: as in ``connect``.
         log_to_driver: as in ``connect``.
+        reconnect: as in ``connect``.
         ignore_reinit_error: return the session that is open already instead of raising an error.
         options: what else ``ray.init`` takes. What only makes sense for a new cluster is refused.
 
@@ -124,7 +137,9 @@ def init(
         if ignore_reinit_error:
             return current_session()
         raise RuntimeError("raymq.init() was called twice: shutdown() first, or pass ignore_reinit_error=True")
-    return connect(address, namespace=namespace, runtime_env=runtime_env, log_to_driver=log_to_driver)
+    return connect(
+        address, namespace=namespace, runtime_env=runtime_env, log_to_driver=log_to_driver, reconnect=reconnect
+    )
 
 
 class ClientBuilder:
@@ -134,6 +149,7 @@ class ClientBuilder:
         self._address = address
         self._namespace: str | None = None
         self._runtime_env: dict[str, Any] | None = None
+        self._reconnect: Reconnect = None
 
     def namespace(self, namespace: str) -> ClientBuilder:
         """Set the namespace of named actors."""
@@ -145,9 +161,16 @@ class ClientBuilder:
         self._runtime_env = env
         return self
 
+    def reconnect(self, reconnect: Reconnect) -> ClientBuilder:
+        """Set what to do when the session is lost; see ``raymq.connect``."""
+        self._reconnect = reconnect
+        return self
+
     def connect(self) -> Session:
         """Open the session; see ``raymq.connect``."""
-        return connect(self._address, namespace=self._namespace, runtime_env=self._runtime_env)
+        return connect(
+            self._address, namespace=self._namespace, runtime_env=self._runtime_env, reconnect=self._reconnect
+        )
 
 
 def client(address: str | None = None) -> ClientBuilder:
@@ -156,7 +179,7 @@ def client(address: str | None = None) -> ClientBuilder:
 
 
 def is_initialized() -> bool:
-    """Whether there is a default session, and it is open."""
+    """Whether there is a default session, and calls can be made: it is open, or starts over with the next one."""
     return _default is not None and _default.is_open
 
 

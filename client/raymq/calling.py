@@ -41,29 +41,29 @@ class Calls:
 
     def function(self, function: RemoteFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a function."""
-        number, options = self.prepare(function)
         payload = self._life.packer.pack_call(function.__name__, args, kwargs)
+        number, options = self.prepare(function)
         refs = self._new_refs(function._returns)
         self._life.post(Task([ref._hold.number for ref in refs], number, options, payload), payload)
         return _as_returned(refs)
 
     def actor(self, kind: ActorClass, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActorHandle:
         """Create an actor."""
-        number, options = self.prepare(kind)
         payload = self._life.packer.pack_call(kind.__name__, args, kwargs)
+        number, options = self.prepare(kind)
         handle = ActorHandle(self._life, self._new_hold(), kind.__name__, kind._shape)
         self._life.post(Create(handle._hold.number, number, options, payload), payload)
         return handle
 
     def method(self, method: ActorMethod, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call an actor's method."""
-        self._life.check()
+        self._life.check(method._handle)
         packer = self._life.packer
         options = packer.pack_options(method._options, method._name) if method._options else b""
         payload = packer.pack_call(method._name, args, kwargs)
         refs = self._new_refs(method._returns())
-        actor = method._handle._hold.number
-        self._life.post(Call([ref._hold.number for ref in refs], actor, method._name, options, payload), payload)
+        call = Call([ref._hold.number for ref in refs], method._handle._hold.number, method._name, options, payload)
+        self._life.post(call, payload, held=method._handle)
         return _as_returned(refs)
 
     def prepare(self, callee: Callee) -> tuple[int, bytes]:

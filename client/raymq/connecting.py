@@ -19,6 +19,7 @@ from raymq.connection import Connection, Ended, Event, RefusedHello, Welcomed
 from raymq.diagnosis import Found, diagnose
 from raymq.info import session_info
 from raymq.life import Life
+from raymq.lives import ADVICE, Reconnect
 from raymq.named import NAMELESS, Named
 from raymq.protocol import versions
 from raymq.protocol.codec import pack
@@ -59,9 +60,12 @@ def open_session(
     log_to_driver: bool,
     named: Named = NAMELESS,
     program: str | None = None,
+    reconnect: Reconnect = None,
 ) -> Session:
     """Open a session; see ``raymq.connect``."""
     _check_job(job)
+    if reconnect not in ADVICE:
+        raise ValueError(f'reconnect is "new" or None, not {reconnect!r}')
     where = parse(address)
 
     def begin(session: Session) -> Life:
@@ -69,7 +73,7 @@ def open_session(
         _open_life(life, where, timeout, job, named, program)
         return life
 
-    return Session(begin)
+    return Session(begin, reconnect)
 
 
 def _open_life(

@@ -23,6 +23,10 @@
     * ``NotConnected``: there is no session; ``connect()`` first
     * ``SessionClosed``: this session was closed by this process
     * ``SessionLost`` (also a ``ConnectionError``): the session ended without our asking
+
+      * ``ObjectLost`` (also Ray's ``ObjectLostError``): so the value of a reference is gone
+      * ``ActorLost`` (also Ray's ``ActorDiedError``): so the actor of a handle is gone
+
     * ``NotConfirmed`` (also a ``TimeoutError``): a session was left, and the cluster did not confirm that in time
     * ``WrongSession`` (also a ``ValueError``): a reference was used with a session that is not its own
     * ``ForkedSession``: a session was used in a forked child process
@@ -43,6 +47,8 @@ Errors that come from Ray itself (a task that raised, a dead actor, a ``get`` th
 """
 
 from __future__ import annotations
+
+from raymq.exceptions import ActorDiedError, ObjectLostError
 
 
 class RaymqError(Exception):
@@ -119,6 +125,17 @@ class SessionClosed(SessionError):
 
 class SessionLost(SessionError, ConnectionError):
     """The session ended without being asked to; what it held in the cluster is gone."""
+
+
+class ObjectLost(SessionLost, ObjectLostError):
+    """The session of a reference ended without being asked to, and the object went with it."""
+
+
+class ActorLost(SessionLost, ActorDiedError):
+    """The session of an actor's handle ended without being asked to, and the handle with it.
+
+    So did the actor, unless it is detached: ``get_actor`` finds it then.
+    """
 
 
 class NotConfirmed(SessionError, TimeoutError):

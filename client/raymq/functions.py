@@ -73,10 +73,12 @@ class RemoteFunction(Callee):
             TypeError: the arguments do not fit the function's signature.
             NotPicklable: an argument cannot be pickled; the message names it.
             NotConnected: there is no session.
-            SessionLost: the session has ended.
+            SessionLost: the session was lost, and does not start over.
+            ObjectLost: so was an argument of it.
+            ConnectError: the session cannot start over now.
         """
         self._signature.bind(*args, **kwargs)
-        return self._choose()._current_life().calls.function(self, args, kwargs)
+        return self._choose()._lives.for_call(args, kwargs).calls.function(self, args, kwargs)
 
     def options(self, **options: Any) -> RemoteFunction:
         """The same function with other options than the decorator's, for one call or more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import functools
 import itertools
 import math
@@ -22,7 +23,7 @@ from raymq.packing import Packer
 from raymq.protocol.limits import INLINE_MAX, REFS_PER_MESSAGE
 from raymq.protocol.messages import Detach, Fetch, Goodbye, Message, Pickled, Request, Unfetch, Value, Watch
 from raymq.receiving import Receiver
-from raymq.refs import ObjectRef
+from raymq.refs import Held, ObjectRef
 from raymq.waiting import Ledger, Pending, Waiter
 from raymq.wire import Wire
 
@@ -51,9 +52,11 @@ class Life:
         self.receiver = Receiver(self.ledger, self.dropped, log_to_driver=log_to_driver, ended=self._on_end)
         self.calls = Calls(self)
         self.packer = Packer(self)
+        self.ended: SessionLost | SessionClosed | None = None
+        self.lost_by = self.how_lost = ""
         self._pid = os.getpid()
+        self._began = time.monotonic()
         self._lock = threading.Lock()
-        self._ended: RaymqError | None = None
         self._wire: Wire | None = None
         self._requests = itertools.count(1)
 
@@ -66,79 +69,106 @@ class Life:
     @property
     def is_open(self) -> bool:
         """Whether calls can be made."""
-        return self._wire is not None and self._ended is None and os.getpid() == self._pid
+        return self._wire is not None and self.ended is None and self.is_ours
 
-    def check(self) -> None:
-        """Raise what keeps calls from being made.
+    @property
+    def is_ours(self) -> bool:
+        """False in a forked child."""
+        return os.getpid() == self._pid
+
+    def check(self, held: Held | None = None) -> None:
+        """Raise what keeps calls from being made, or something that is held from being used.
 
         Raises:
             ForkedSession: this process is a child of the one that has the session.
             SessionClosed: it was closed.
             SessionLost: it was lost.
         """
-        if os.getpid() != self._pid:
+        if not self.is_ours:
             raise ForkedSession("a session does not survive a fork: call connect() in the child, or spawn it instead")
-        if self._ended is not None:
-            raise _copy(self._ended)
+        if self.ended is not None:
+            raise self._end(held)
 
     def close(self, timeout: float) -> None:
         """Say goodbye, and wait at most ``timeout`` seconds for the answer. Does nothing if it is over."""
-        if os.getpid() != self._pid or self._wire is None:
-            return
-        with self._lock:
-            open_before, self._ended = self._ended is None, self._ended or SessionClosed("the session is closed")
-        if open_before:
-            self._wire.close(Goodbye(), timeout)
-            self.ledger.end(self._ended)
+        if self.is_open:
+            with contextlib.suppress(SessionClosed, SessionLost):  # it may end at the same time otherwise
+                self._leave(Goodbye(), SessionClosed("the session is closed"), timeout)
 
     def detach(self, ttl: float, timeout: float) -> bool:
         """Leave the session, which waits ``ttl`` seconds for its next client; False if that was not confirmed."""
         self.check()
+        return self._leave(Detach(math.ceil(ttl)), SessionClosed("the session was detached from this process"), timeout)
+
+    def _leave(self, farewell: Goodbye | Detach, ended: SessionClosed, timeout: float) -> bool:
         with self._lock:
-            wire, self._ended = self._wire, self._ended or SessionClosed("the session was detached from this process")
-        confirmed = wire is not None and wire.close(Detach(math.ceil(ttl)), timeout)
-        self.ledger.end(self._ended)
-        return confirmed
+            wire = self._wire
+            if wire is None or self.ended is not None:
+                raise self._end()
+            self.ended = ended
+        try:
+            return wire.close(farewell, timeout)
+        finally:
+            self._over()
 
     def _on_end(self, event: core.Ended) -> None:
         # Called by the I/O thread.
         with self._lock:
-            if self._ended is None:
-                self._ended = SessionLost(
-                    f"the session has ended ({event.code}): {event.message}. Its objects and actors are gone, except "
-                    "for detached actors; connect() again for a new session."
+            if self.ended is None:
+                self.how_lost = (
+                    f"session {self.id.hex()} was lost at {time.strftime('%Y-%m-%d %H:%M:%S')}, "
+                    f"{time.monotonic() - self._began:.1f} s after it began ({event.code}): {event.message.rstrip()}"
                 )
-            error = self._ended
-        self.ledger.end(error)
+                self.lost_by = event.code
+                self.ended = SessionLost(f"{self.how_lost}\n{self.session._what_now(event.code)}")
+        self._over()
 
-    # --- sending
+    def _over(self) -> None:
+        self.ledger.end(self._end())
+        self._wire = None  # and with it whatever was still on its way
 
-    def post(self, message: Message, payload: Pickled | None = None) -> None:
+    def _end(self, held: Held | None = None) -> RaymqError:
+        """What it ended with, as a fresh exception: one raised in many threads would gather all their tracebacks.
+
+        Args:
+            held: what cannot be used because of that.
+        """
+        if not isinstance(self.ended, SessionLost):
+            return SessionClosed(str(self.ended))
+        return SessionLost(str(self.ended)) if held is None else held._lost(f"{held!r} is gone: {self.ended}")
+
+    # --- sending; ``held`` is always what the caller has of this life, for the error that says so
+
+    def post(self, message: Message, payload: Pickled | None = None, *, held: Held | None = None) -> None:
         """Queue a message; waits only where too much is queued, or the payload's memory could be changed meanwhile."""
-        self.check()
-        if self._wire is None:
-            raise SessionClosed("the session is not open")
-        if payload is None or payload.nbytes <= INLINE_MAX:
-            self._wire.post(message, 0 if payload is None else payload.nbytes)
-        else:
-            writable = any(not memoryview(buffer).readonly for buffer in payload.buffers)
-            self._wire.post(message, payload.nbytes, wait_delivered=writable)
-        if self._ended is not None:
-            raise _copy(self._ended)
+        self.check(held)
+        wire = self._wire
+        if wire is not None:
+            if payload is None or payload.nbytes <= INLINE_MAX:
+                wire.post(message, 0 if payload is None else payload.nbytes)
+            else:
+                writable = any(not memoryview(buffer).readonly for buffer in payload.buffers)
+                wire.post(message, payload.nbytes, wait_delivered=writable)
+        if self.ended is not None:  # also while it waited
+            raise self._end(held)
 
-    def request(self, operation: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def request(
+        self, operation: str, args: tuple[Any, ...], kwargs: dict[str, Any], *, held: Held | None = None
+    ) -> Any:
         """Ask the bridge for an operation, and wait for its answer."""
         self.check()
         payload = self.packer.pack_call(operation, args, kwargs)
-        return self._ask(lambda number: Request(number, operation, payload), payload)
+        return self._ask(lambda number: Request(number, operation, payload), payload, held=held)
 
-    def _ask(self, message: Callable[[int], Message], payload: Pickled | None = None) -> Any:
+    def _ask(
+        self, message: Callable[[int], Message], payload: Pickled | None = None, *, held: Held | None = None
+    ) -> Any:
         number, waiter = next(self._requests), Waiter(1)
         pending = self.ledger.expect_reply(number, waiter)
         try:
-            self.post(message(number), payload)
+            self.post(message(number), payload, held=held)
             waiter.wait(None)
-            return self._outcome(pending)
+            return self._outcome(pending, held)
         finally:
             self.ledger.expect_no_reply(number)
 
@@ -147,42 +177,42 @@ class Life:
     def get(self, refs: list[ObjectRef[Any]], timeout: float | None) -> list[Any]:
         """The values of references; see ``Session.get``."""
         numbers = [self.packer.own(ref) for ref in refs]
-        unique = list(dict.fromkeys(numbers))
-        limit = self._get_limit(unique, timeout)
-        waiter = Waiter(len(unique))
-        pending = self._want(unique, waiter)
+        wanted = dict(zip(numbers, refs, strict=True))
+        limit = self._get_limit(wanted, timeout)
+        waiter = Waiter(len(wanted))
+        pending = self._want(wanted, waiter)
         try:
             if not waiter.wait(limit):
                 missing = sum(entry.outcome is None for entry in pending.values())
-                raise GetTimeoutError(f"get() waited {timeout} s; {missing} of {len(unique)} values are not there yet")
-            for entry in pending.values():
+                raise GetTimeoutError(f"get() waited {timeout} s; {missing} of {len(wanted)} values are not there yet")
+            for number, entry in pending.items():
                 if entry.outcome is not None and not isinstance(entry.outcome, Value):
-                    self._outcome(entry)
-            values = {number: self._outcome(entry) for number, entry in pending.items()}
+                    self._outcome(entry, wanted[number])
+            values = {number: self._outcome(entry, wanted[number]) for number, entry in pending.items()}
         finally:
             self._want_no_more(pending, waiter)
         return [values[number] for number in numbers]
 
-    def _get_limit(self, numbers: list[int], timeout: float | None) -> float | None:
+    def _get_limit(self, wanted: dict[int, ObjectRef[Any]], timeout: float | None) -> float | None:
         """How long a get waits. A timeout of 0 asks what is ready there; the way here takes the time that it takes."""
         if timeout != 0:
             return timeout
-        self._watch(numbers, fetch_local=True)
-        missing = len(numbers) - len(self.ledger.ready_among(numbers))
+        self._watch(wanted, fetch_local=True)
+        missing = len(wanted) - len(self.ledger.ready_among(list(wanted)))
         if missing:
-            raise GetTimeoutError(f"{missing} of {len(numbers)} values are not ready")
+            raise GetTimeoutError(f"{missing} of {len(wanted)} values are not ready")
         return None
 
     def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
         """A future of a reference's value."""
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        pending = self._want([self.packer.own(ref)], None)
+        pending = self._want({self.packer.own(ref): ref}, None)
 
         def complete() -> None:
             if future.set_running_or_notify_cancel():
                 try:
                     (entry,) = pending.values()
-                    future.set_result(self._outcome(entry))
+                    future.set_result(self._outcome(entry, ref))
                 except BaseException as error:
                     future.set_exception(error)
             self._want_no_more(pending, None)
@@ -191,12 +221,12 @@ class Life:
             self.ledger.when_complete(entry, lambda: self.session._completions.put(complete))
         return future
 
-    def _want(self, numbers: list[int], waiter: Waiter | None) -> dict[int, Pending]:
+    def _want(self, wanted: dict[int, ObjectRef[Any]], waiter: Waiter | None) -> dict[int, Pending]:
         """Want values; what nobody has asked for yet is fetched."""
-        self.check()
-        pending, ask = self.ledger.want(numbers, waiter)
+        self.check(_any(wanted))
+        pending, ask = self.ledger.want(list(wanted), waiter)
         for part in _parts(ask):
-            self.post(Fetch(part))
+            self.post(Fetch(part), held=wanted[part[0]])
         return pending
 
     def _want_no_more(self, pending: dict[int, Pending], waiter: Waiter | None) -> None:
@@ -204,11 +234,11 @@ class Life:
         for part in _parts(unwanted) if self.is_open else ():
             self.post(Unfetch(part))
 
-    def _outcome(self, pending: Pending) -> Any:
+    def _outcome(self, pending: Pending, held: Held | None) -> Any:
         """The value of a completed answer, or raise what it failed with."""
         outcome = pending.outcome
         if outcome is None or isinstance(outcome, BaseException):
-            raise _copy(outcome or SessionClosed("the session is closed"))
+            raise self._end(held)
         return self.packer.unpack(outcome, pending.holds)
 
     # --- readiness
@@ -217,31 +247,30 @@ class Life:
         self, refs: list[ObjectRef[Any]], num_returns: int, timeout: float | None, *, fetch_local: bool
     ) -> set[int]:
         """The places in the list of those that are ready, ``num_returns`` at most; see ``Session.wait``."""
-        numbers = [self.packer.own(ref) for ref in refs]
         deadline = None if timeout is None else time.monotonic() + timeout
-        self._watch(numbers, fetch_local=fetch_local)
+        numbers = [self.packer.own(ref) for ref in refs]
+        self._watch(dict(zip(numbers, refs, strict=True)), fetch_local=fetch_local)
         waiter = self.ledger.wait_for(numbers, num_returns)
         try:
             waiter.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
         finally:
             self.ledger.wait_no_more(numbers, waiter)
-        self.check()
+        self.check(refs[0])
         ready = set(self.ledger.ready_among(numbers)[:num_returns])
         return {place for place, number in enumerate(numbers) if number in ready}
 
-    def _watch(self, numbers: list[int], *, fetch_local: bool) -> None:
+    def _watch(self, wanted: dict[int, ObjectRef[Any]], *, fetch_local: bool) -> None:
         """Have the bridge tell when references become ready; returns when it has told of those that are."""
-        self.check()
-        for part in _parts(self.ledger.watch(numbers)):
-            self._ask(functools.partial(Watch, refs=part, fetch_local=fetch_local))
+        self.check(_any(wanted))
+        for part in _parts(self.ledger.watch(list(wanted))):
+            self._ask(functools.partial(Watch, refs=part, fetch_local=fetch_local), held=wanted[part[0]])
+
+
+def _any(wanted: dict[int, ObjectRef[Any]]) -> ObjectRef[Any] | None:
+    return next(iter(wanted.values()), None)
 
 
 def _parts(numbers: list[int]) -> Iterator[list[int]]:
     """A list of references in pieces that fit into a message."""
     for start in range(0, len(numbers), REFS_PER_MESSAGE):
         yield numbers[start : start + REFS_PER_MESSAGE]
-
-
-def _copy(error: BaseException) -> BaseException:
-    """A fresh exception for each raise: one object raised in many threads would gather all their tracebacks."""
-    return type(error)(*error.args)

@@ -76,9 +76,13 @@ class Packer:
 
         Raises:
             WrongSession: another session holds it.
+            SessionLost: its session was lost, now or in an earlier life.
         """
-        if held._life is not self._life:
-            theirs, ours = held._life.session, self._life.session
+        life = held._life
+        if life.ended is not None and life.session is self._life.session:
+            life.check(held)
+        if life is not self._life:
+            theirs, ours = life.session, self._life.session
             raise WrongSession(f"{held!r} belongs to {theirs!r}, not to {ours!r}: use it with its own session")
         return held._hold.number
 

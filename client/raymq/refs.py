@@ -6,7 +6,9 @@ import asyncio
 import concurrent.futures
 from collections import deque
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar
+
+from raymq.errors import ObjectLost, SessionLost
 
 if TYPE_CHECKING:
     from raymq.life import Life
@@ -38,6 +40,9 @@ class Held:
     """Something that lives in the cluster and is known here by its number in one life of a session."""
 
     __slots__ = ("__weakref__", "_hold", "_life")
+
+    _lost: ClassVar[type[SessionLost]]
+    """What its use raises when its session was lost."""
 
     def __init__(self, life: Life, hold: Hold) -> None:
         self._life = life
@@ -80,6 +85,8 @@ class ObjectRef(Held, Generic[T_co]):
     """
 
     __slots__ = ()
+
+    _lost = ObjectLost
 
     def future(self) -> concurrent.futures.Future[T_co]:
         """A ``concurrent.futures.Future`` of the value, completed in a thread of raymq's."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import weakref
 from collections.abc import Callable
 from types import TracebackType
@@ -15,6 +16,7 @@ from raymq.errors import NotConfirmed
 from raymq.info import SessionInfo
 from raymq.kept import Kept
 from raymq.life import Life
+from raymq.lives import GOODBYE_TIME, Lives, Reconnect, what_now
 from raymq.named import check_ttl
 from raymq.packing import type_name
 from raymq.refs import ObjectRef
@@ -22,26 +24,33 @@ from raymq.refs import ObjectRef
 DETACH_TIME = 60.0
 """Seconds that ``detach`` gives the cluster to take in what was sent before, and to confirm."""
 
-GOODBYE_TIME = 5.0
-"""Seconds that ``close`` gives the cluster to confirm the end; after that the broker is just told."""
-
 
 class Session:
     """A session on a Ray cluster. Made by ``raymq.connect``; a context manager that closes itself.
 
-    All methods may be called from any thread.
+    All methods may be called from any thread. With ``reconnect="new"`` a session that is lost starts over, empty, with
+    the next call that makes something new or asks the cluster: ``put``, ``remote()``, ``get_actor``, ...
+
+    Args:
+        begin: opens a life on the cluster; raises a ``ConnectError`` where it cannot.
+        reconnect: what to do when that is lost.
     """
 
-    def __init__(self, begin: Callable[[Session], Life]) -> None:
+    def __init__(self, begin: Callable[[Session], Life], reconnect: Reconnect = None) -> None:
         self._completions = Completions()
-        self._life = begin(self)
+        self._what_now = functools.partial(what_now, reconnect)
+        self._lives = Lives(functools.partial(begin, self), reconnect)
         atexit.register(_close_at_exit, weakref.ref(self))
+
+    @property
+    def _life(self) -> Life:
+        return self._lives.last
 
     # --- about itself
 
     @property
     def id(self) -> bytes:
-        """The 16 bytes by which broker and bridge know it."""
+        """The 16 bytes by which broker and bridge know it; others when it has started over."""
         return self._life.id
 
     @property
@@ -51,8 +60,8 @@ class Session:
 
     @property
     def is_open(self) -> bool:
-        """Whether calls can be made."""
-        return self._life.is_open
+        """Whether calls can be made; so of a lost session, whether it starts over with the next one."""
+        return self._lives.is_open
 
     def __enter__(self) -> Session:  # noqa: PYI034 - it has no subclasses
         return self
@@ -61,17 +70,18 @@ class Session:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Session {self.id.hex()} to {self.info.address}, {'open' if self.is_open else 'closed'}>"
+        return f"<Session {self.id.hex()} to {self.info.address}, {self._lives.state}>"
 
     def close(self, timeout: float = GOODBYE_TIME) -> None:
         """End the session: what it holds in the cluster is released, except for detached actors.
 
-        Everything that was called before is handed to the cluster first. Does nothing on a session that has ended.
+        Everything that was called before is handed to the cluster first. Does nothing on a session that has ended; one
+        that was lost does not start over any more.
 
         Args:
             timeout: seconds to wait for the cluster's confirmation.
         """
-        self._life.close(timeout)
+        self._lives.close(timeout)
 
     # --- sessions with a name
 
@@ -137,13 +147,14 @@ class Session:
             TypeError: the value is a reference already.
             NotPicklable: it cannot be pickled.
             PayloadTooLarge: it is above the broker's limit.
-            SessionLost: the session has ended.
+            SessionLost: the session was lost, and does not start over.
+            ConnectError: it cannot start over now.
         """
         if isinstance(value, ObjectRef):
             raise TypeError(
                 "put() of an ObjectRef: it stands for a stored value already; put it into a list if you must"
             )
-        return self._current_life().calls.put(value)
+        return self._lives.for_call((value,), {}).calls.put(value)
 
     def get(self, refs: Any, *, timeout: float | None = None) -> Any:
         """Fetch values, waiting for them.
@@ -159,7 +170,7 @@ class Session:
             RayTaskError: the task raised; the error is an instance of the task's exception class, too.
             GetTimeoutError: the time was over.
             WrongSession: a reference belongs to another session.
-            SessionLost: the session ended meanwhile.
+            ObjectLost: the reference's session was lost, before or meanwhile.
         """
         limit = _limit(timeout)
         if isinstance(refs, ObjectRef):
@@ -189,7 +200,7 @@ class Session:
             TypeError: ``refs`` is no list of references.
             ValueError: a reference is listed twice, or ``num_returns`` does not fit.
             WrongSession: a reference belongs to another session.
-            SessionLost: the session ended meanwhile.
+            ObjectLost: the reference's session was lost, before or meanwhile.
         """
         if isinstance(refs, ObjectRef):
             raise TypeError("wait() takes a list of ObjectRefs, not a single one")
@@ -216,7 +227,7 @@ class Session:
             raise ValueError(  # noqa: TRY004 - as Ray does
                 f"kill() takes an actor's handle, not {type_name(actor)}; tasks are cancelled by cancel()"
             )
-        self._life.request("kill", (actor,), {"no_restart": no_restart})
+        self._life.request("kill", (actor,), {"no_restart": no_restart}, held=actor)
 
     def cancel(self, ref: ObjectRef[Any], *, force: bool = False, recursive: bool = True) -> None:
         """Cancel the task that makes an object; its ``get`` raises ``TaskCancelledError`` then.
@@ -231,7 +242,7 @@ class Session:
         """
         if not isinstance(ref, ObjectRef):
             raise TypeError(f"cancel() takes an ObjectRef, not {type_name(ref)}; actors are terminated by kill()")
-        self._life.request("cancel", (ref,), {"force": force, "recursive": recursive})
+        self._life.request("cancel", (ref,), {"force": force, "recursive": recursive}, held=ref)
 
     def get_actor(self, name: str, namespace: str | None = None) -> ActorHandle:
         """The handle of a named actor.
@@ -264,11 +275,7 @@ class Session:
             Exception: what the operation raised.
             SessionLost: the session ended meanwhile.
         """
-        return self._current_life().request(operation, args, kwargs)
-
-    def _current_life(self) -> Life:
-        """The life in which something new is made."""
-        return self._life
+        return self._lives.for_call(args, kwargs).request(operation, args, kwargs)
 
 
 def _check_refs(what: str, refs: Any, error: type[Exception] = ValueError) -> list[ObjectRef[Any]]:
