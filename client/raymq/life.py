@@ -156,7 +156,7 @@ class Life:
         self, operation: str, args: tuple[Any, ...], kwargs: dict[str, Any], *, held: Held | None = None
     ) -> Any:
         """Ask the bridge for an operation, and wait for its answer."""
-        self.check()
+        self.check(held)
         payload = self.packer.pack_call(operation, args, kwargs)
         return self._ask(lambda number: Request(number, operation, payload), payload, held=held)
 
