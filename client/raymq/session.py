@@ -295,5 +295,6 @@ def _limit(timeout: float | None) -> float | None:
 
 def _close_at_exit(session: weakref.ref[Session]) -> None:
     alive = session()
-    if alive is not None:
+    if alive is not None and alive.is_open:  # in a forked child it is not, and there locks may be held for ever
+        alive._life.ledger.leave_waiting()
         alive.close(timeout=2.0)

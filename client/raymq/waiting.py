@@ -212,6 +212,13 @@ class Ledger:
                 if not self._watched.get(number):
                     self._watched.pop(number, None)
 
+    def leave_waiting(self) -> None:
+        """Forget all who wait: at the interpreter's exit these are daemon threads, and end with it, without a word."""
+        with self._lock:
+            self._values.clear()
+            self._replies.clear()
+            self._watched.clear()
+
     def end(self, error: BaseException) -> None:
         """The session has ended: whoever waits, now or later, gets this error."""
         with self._lock:

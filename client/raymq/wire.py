@@ -12,6 +12,10 @@ from typing import Any, NamedTuple
 
 import zmq
 
+# At exit pyzmq stops what lets go of buffers that are sent without a copy, and sends of large values fail from then on.
+# Whoever registers first is called last: this has to be there before a session registers its own goodbye.
+import zmq.utils.garbage
+
 from raymq.connection import Connection, Ended, Event, State
 from raymq.errors import RemoteProtocolError
 from raymq.protocol.channel import Arrived, Delivered, Received

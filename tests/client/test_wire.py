@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections import deque
 from typing import Any
@@ -54,6 +56,20 @@ def test_a_large_put_is_let_go_when_the_session_ends(lonely: Wire) -> None:
     lonely.abandon()
     waiting.join(30)
     assert not waiting.is_alive()
+
+
+def test_large_values_can_be_sent_at_exit() -> None:
+    """Handlers are called in the reverse order of their registration; pyzmq's must not be called before a session's."""
+    program = (
+        "import atexit; calls = []; register = atexit.register\n"
+        "atexit.register = lambda call, *args: calls.append(call.__qualname__) or register(call, *args)\n"
+        "import raymq.session\n"
+        "raymq.session.Session(lambda session: None)\n"
+        "print(calls.index('GarbageCollector._atexit') < calls.index('_close_at_exit'), flush=True)\n"
+        "import os; os._exit(0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "True\n", done.stderr
 
 
 def test_posting_after_the_end_does_not_wait(lonely: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
