@@ -20,6 +20,7 @@ WALL = {
 FOR_PEOPLE = {
     ("cli/raymq_cli/start.py", "time.time"): "when it was started, for `raymq status`",
     ("cli/raymq_cli/commands.py", "time.time"): "how long ago that was, on the screen",
+    ("client/raymq/life.py", "time.strftime"): "when a session was lost, in its error",
     ("client/raymq/daemon.py", "TimeStamper"): "the time of each log line",
 }
 """Where the time of day is shown, and nothing depends on it."""

@@ -55,15 +55,15 @@ class Lives:
 
     @property
     def state(self) -> str:
-        """``"open"``, ``"lost"`` or ``"closed"``."""
-        if self._closed or isinstance(self.last.ended, SessionClosed):
+        """``"open"``, ``"lost"`` or ``"closed"``; the latter also in a forked child, which has no session."""
+        if self._closed or not self.last.is_ours or isinstance(self.last.ended, SessionClosed):
             return "closed"
         return "open" if self.last.ended is None else "lost"
 
     @property
     def is_open(self) -> bool:
         """Whether calls can be made: there is a life, or the next call begins one."""
-        return self.last.is_ours and (self.state == "open" or (self.state == "lost" and self._starts_over(self.last)))
+        return self.state == "open" or (self.state == "lost" and self._starts_over(self.last))
 
     def _starts_over(self, life: Life) -> bool:
         lost = isinstance(life.ended, SessionLost) and life.lost_by not in WANTED
