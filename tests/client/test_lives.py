@@ -126,6 +126,25 @@ def calling(*calls: Callable[[], Any]) -> list[Any]:
     return results
 
 
+class Gate:
+    """A lock that knows how many have come to it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._came = threading.Semaphore(0)
+
+    def __enter__(self) -> None:
+        self._came.release()
+        self._lock.acquire()
+
+    def __exit__(self, *_: Any) -> None:
+        self._lock.release()
+
+    def await_arrivals(self, count: int) -> None:
+        for _ in range(count):
+            assert self._came.acquire(timeout=30)
+
+
 # --- the errors
 
 
@@ -410,6 +429,8 @@ def test_an_old_argument_is_refused_before_anything_begins(cluster: Cluster) -> 
 def test_many_threads_begin_one_life(cluster: Cluster) -> None:
     session = cluster.session("new")
     cluster.lose()
+    gate = session._lives._beginning = Gate()
+    cluster.before = lambda: gate.await_arrivals(16)
     lives = {reference._life for reference in calling(*[lambda: session.put(1)] * 16)}
     assert lives == {cluster.lives[1]}
     assert len(cluster.lives) == 2
@@ -446,25 +467,6 @@ def test_a_failure_is_shared_by_those_who_waited_for_it(cluster: Cluster) -> Non
     cluster.refusal = None
     session.put(1)
     assert len(tries) == 2
-
-
-class Gate:
-    """A lock that knows how many have come to it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._came = threading.Semaphore(0)
-
-    def __enter__(self) -> None:
-        self._came.release()
-        self._lock.acquire()
-
-    def __exit__(self, *_: Any) -> None:
-        self._lock.release()
-
-    def await_arrivals(self, count: int) -> None:
-        for _ in range(count):
-            assert self._came.acquire(timeout=30)
 
 
 def test_an_attempt_that_is_interrupted_is_left_to_the_next(cluster: Cluster) -> None:
