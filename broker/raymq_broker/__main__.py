@@ -44,6 +44,7 @@ def endpoint(host: str, port: int) -> str:
 @click.option("--grace", default=limits.Timing.grace, help="Seconds for which a detached session is kept.")
 @click.option("--max-sessions", default=limits.SESSIONS_MAX, help="Sessions served at a time.")
 @click.option("--max-object-size", default=limits.OBJECT_MAX, help="Bytes that one pickled value may have.")
+@click.option("--max-queue", default=limits.QUEUE_MAX, help="Bytes that may wait for one connection to read them.")
 @click.option("--insecure", is_flag=True, help="Listen beyond this machine without encryption or authentication.")
 @click.option("--log-format", type=click.Choice(["console", "json"]), default="console")
 @click.option("--supervised", is_flag=True, help="Stop when standard input ends; tell events on standard output.")
@@ -56,6 +57,7 @@ def main(
     grace: float,
     max_sessions: int,
     max_object_size: int,
+    max_queue: int,
     insecure: bool,
     log_format: str,
     supervised: bool,
@@ -68,9 +70,10 @@ def main(
             "--insecure if the network is trusted."
         )
     try:
-        settings = Settings(limits.Timing(heartbeat_interval, lease, grace), max_sessions, max_object_size, os.getpid())
+        timing = limits.Timing(heartbeat_interval, lease, grace)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    settings = Settings(timing, max_sessions, max_object_size, os.getpid(), max_queue)
     log = daemon.configure_logging(log_format, process="broker")
 
     def pool_changed(pool: Pool) -> None:

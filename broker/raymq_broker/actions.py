@@ -27,12 +27,13 @@ class Came:
 
 
 class Packet(NamedTuple):
-    """A packet that came, with its frame 0 read."""
+    """A packet that came, with its frame 0 read. ``weight``: the bytes that it takes in a queue."""
 
     side: Side
     peer: bytes
     route: Route
     frames: Sequence[Any]
+    weight: int
 
 
 Handler = Callable[[Packet, dict[str, Any], float], None]

@@ -116,6 +116,7 @@ class Bridges:
 
     def ping(self, packet: Packet, fields: dict[str, Any], now: float) -> None:
         """A heartbeat, and what the bridge tells of its session with it."""
+        self._outbox.read(packet, fields)
         bound = self._registry.bridge_peers.get(packet.peer)
         if bound is None:
             self.unbound(packet)

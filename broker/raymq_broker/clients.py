@@ -180,6 +180,7 @@ class Clients:
 
     def ping(self, packet: Packet, fields: dict[str, Any], now: float) -> None:
         """A heartbeat."""
+        self._outbox.read(packet, fields)
         if self._registry.client_peers.get(packet.peer) == (packet.route.session, packet.route.lane):
             self._registry.sessions[packet.route.session].last_seen = now
         else:

@@ -16,23 +16,34 @@ from collections import Counter
 
 from raymq.errors import RemoteProtocolError
 from raymq.protocol.control import decode_control
+from raymq.protocol.limits import BUFFERS_MAX, PACKET_MAX
 from raymq.protocol.route import SWITCHED, Kind, decode_route
 from raymq.protocol.version import PROTOCOL_NEWEST, PROTOCOL_OLDEST
 from raymq_broker import admin, bridges, clients
 from raymq_broker.actions import Action, Came, Event, Packet, Pool, Side, Unreachable
 from raymq_broker.entities import Bridge, Session
+from raymq_broker.gauge import FRAME_COST, Gauges
 from raymq_broker.lifecycle import Lifecycle, Settings
 from raymq_broker.outbox import Outbox
 from raymq_broker.registry import Registry
 
+FRAMES_MAX = 2 + BUFFERS_MAX
+"""Frames that a packet may have."""
+
 
 class Broker:
-    """All that the broker knows and decides."""
+    """All that the broker knows and decides.
 
-    def __init__(self, settings: Settings, now: float) -> None:
+    Args:
+        settings: intervals and limits.
+        now: the time, in seconds of any monotonic clock, as everywhere here.
+        secret: random bytes, for what nobody is to guess.
+    """
+
+    def __init__(self, settings: Settings, now: float, secret: bytes = b"") -> None:
         self.settings = settings
         self.registry = Registry()
-        self.outbox = Outbox()
+        self.outbox = Outbox(Gauges(settings.queue_max, secret))
         self._lifecycle = Lifecycle(settings, self.registry, self.outbox)
         self._clients = clients.Clients(self._lifecycle, self.registry, self.outbox, now)
         self._bridges = bridges.Bridges(self._lifecycle, self.registry, self.outbox)
@@ -43,6 +54,8 @@ class Broker:
         }
         self._next_heartbeat = now
         self._pool: Pool | None = None
+        self._changed = True
+        self._deadline = now
 
     @property
     def sessions(self) -> dict[bytes, Session]:
@@ -71,8 +84,10 @@ class Broker:
 
     def tick(self, now: float) -> list[Action]:
         """Do what is due: heartbeats, and the end of sessions and bridges whose time is over."""
+        self._changed = True
         if now >= self._next_heartbeat:
             self._next_heartbeat = now + self.settings.timing.heartbeat
+            self.outbox.forget_all_but(self.registry.connections())
             for session in self.sessions.values():
                 self.outbox.ping(Side.CLIENTS, session)
             for bridge in self.bridges.values():
@@ -87,15 +102,19 @@ class Broker:
 
     def next_deadline(self) -> float:
         """When ``tick`` is due next."""
-        sessions = map(self._lifecycle.deadline, self.sessions.values())
-        return min(self._next_heartbeat, *sessions, *map(self._bridges.deadline, self.registry.gone()), float("inf"))
+        return self._deadline
 
     def _take_actions(self) -> list[Action]:
         actions = self.outbox.take()
-        pool = self.registry.pool()
-        if pool != self._pool:
-            self._pool = pool
-            actions.append(pool)
+        if self._changed:  # packets that are only switched move nobody, and need not look at all sessions
+            self._changed = False
+            sessions = map(self._lifecycle.deadline, self.sessions.values())
+            bridges = map(self._bridges.deadline, self.registry.gone())
+            self._deadline = min(self._next_heartbeat, *sessions, *bridges, float("inf"))
+            pool = self.registry.pool()
+            if pool != self._pool:
+                self._pool = pool
+                actions.append(pool)
         return actions
 
     # --- packets
@@ -107,13 +126,16 @@ class Broker:
             route = decode_route(event.frames[0])
             if route.kind != Kind.HELLO and not PROTOCOL_OLDEST <= route.version <= PROTOCOL_NEWEST:
                 raise RemoteProtocolError(f"protocol version {route.version} is not spoken here")
-            packet = Packet(event.side, event.peer, route, event.frames)
-            if route.kind not in SWITCHED:
+            nbytes = sum(map(len, event.frames))
+            packet = Packet(event.side, event.peer, route, event.frames, nbytes + FRAME_COST * len(event.frames))
+            if nbytes > PACKET_MAX or len(event.frames) > FRAMES_MAX:
+                self._too_large(packet, nbytes, now)
+            elif route.kind not in SWITCHED:
                 self._control(packet, now)
             elif event.side is Side.CLIENTS:
                 self._switch_to_bridge(packet, now)
             else:
-                self._switch_to_client(packet)
+                self._switch_to_client(packet, now)
         except RemoteProtocolError as error:
             self.outbox.complain("malformed", now, side=event.side.value, error=str(error))
 
@@ -123,25 +145,34 @@ class Broker:
             return
         session = self.sessions[packet.route.session]
         session.last_seen = now
-        bridge = self.registry.bridge_of(session)
-        self._switch(packet, Side.BRIDGES, bridge.lanes.get(packet.route.lane) if bridge else None)
+        self._switch(packet, Side.BRIDGES, self.registry.bridge_of(session), now)
 
-    def _switch_to_client(self, packet: Packet) -> None:
+    def _switch_to_client(self, packet: Packet, now: float) -> None:
         if packet.peer not in self.registry.bridge_peers:
             self._bridges.unbound(packet)
             return
         session = self._bridges.session_of(packet)
         if session is not None:
-            self._switch(packet, Side.CLIENTS, session.lanes.get(packet.route.lane))
+            self._switch(packet, Side.CLIENTS, session, now)
 
-    def _switch(self, packet: Packet, side: Side, peer: bytes | None) -> None:
-        if peer is None:
+    def _switch(self, packet: Packet, side: Side, to: Session | Bridge | None, now: float) -> None:
+        peer = to.lanes.get(packet.route.lane) if to is not None else None
+        if to is None or peer is None:
             self.counters["undeliverable"] += 1
-            return
-        self.counters[f"to_{side.value}"] += 1
-        self.outbox.switch(side, peer, packet.frames)
+        else:
+            self.outbox.switch(packet, side, peer, to.id, now)
+
+    def _too_large(self, packet: Packet, nbytes: int, now: float) -> None:
+        """No honest peer sends such a packet, and a client's stream cannot go on without it."""
+        self._changed = True
+        text = f"a packet of {len(packet.frames):,} frames and {nbytes:,} bytes"
+        if packet.side is Side.CLIENTS and packet.peer in self.registry.client_peers:
+            session = self.sessions[self.registry.client_peers[packet.peer][0]]
+            self._lifecycle.end_and_close(session, "protocol-error", f"the client sent {text}", now)
+        raise RemoteProtocolError(text)
 
     def _control(self, packet: Packet, now: float) -> None:
+        self._changed = True
         kind = packet.route.kind
         handler = self._handlers[packet.side].get(kind)
         if handler is None:
@@ -157,6 +188,7 @@ class Broker:
         handler(packet, fields, now)
 
     def _unreachable(self, event: Unreachable, now: float) -> None:
+        self._changed = True
         if event.side is Side.BRIDGES:
             bridge = self.registry.unbind_bridge(event.peer)
             if bridge is not None:

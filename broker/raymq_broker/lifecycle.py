@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raymq.protocol import versions
-from raymq.protocol.limits import OBJECT_MAX, SESSIONS_MAX, Timing
+from raymq.protocol.limits import OBJECT_MAX, QUEUE_MAX, SESSIONS_MAX, Timing
 from raymq.protocol.route import Kind, Lane
 from raymq_broker.entities import Bridge, BridgeState, Session, SessionState
 from raymq_broker.outbox import Outbox
@@ -24,6 +24,7 @@ class Settings:
     sessions_max: int = SESSIONS_MAX
     object_max: int = OBJECT_MAX
     pid: int = 0
+    queue_max: int = QUEUE_MAX
 
 
 class Lifecycle:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 from raymq.protocol.control import encode_control
 from raymq.protocol.route import Kind, Lane, encode_route
 from raymq_broker.actions import Action, Log, Packet, Send, Side
 from raymq_broker.entities import Bridge, Session
+from raymq_broker.gauge import Connection, Gauges
 
 COMPLAINT_INTERVAL = 1.0
 """Seconds between two log lines about the same kind of bad input; the ones between are counted."""
 
 
 class Outbox:
-    """Gathers actions, and counts."""
+    """Gathers actions, and counts.
 
-    def __init__(self) -> None:
+    Args:
+        gauges: of what waits for each connection.
+    """
+
+    def __init__(self, gauges: Gauges) -> None:
         self.counters: Counter[str] = Counter()
+        self._gauges = gauges
         self._actions: list[Action] = []
         self._complaints: dict[str, tuple[float, int]] = {}
 
@@ -29,13 +36,38 @@ class Outbox:
 
     # --- packets
 
-    def switch(self, side: Side, peer: bytes, frames: Any) -> None:
-        """Pass a packet on as it is."""
-        self._actions.append(Send(side, peer, frames))
+    def switch(self, packet: Packet, side: Side, peer: bytes, owner: bytes, now: float) -> None:
+        """Pass a packet on as it is, unless too much waits for the connection.
+
+        Args:
+            packet: what came.
+            side: where it goes.
+            peer: the connection there.
+            owner: the id of the session or bridge that the connection speaks for.
+            now: the time.
+        """
+        connection = side, peer
+        if not self._gauges.admit(connection, packet.weight):
+            self.complain("overflowed", now, side=side.value, session=packet.route.session.hex())
+            return
+        self.counters[f"to_{side.value}"] += 1
+        self._actions.append(Send(side, peer, packet.frames))
+        mark = self._gauges.next_mark(connection)
+        if mark is not None:
+            self.send(side, peer, owner, Lane(packet.route.lane), Kind.PING, mark=mark)
+
+    def read(self, packet: Packet, fields: dict[str, Any]) -> None:
+        """A PING came: if it brings a mark back, everything before the mark has been read."""
+        if "mark" in fields:
+            self._gauges.confirm((packet.side, packet.peer), fields["mark"])
+
+    def forget_all_but(self, connections: Collection[Connection]) -> None:
+        """The other connections are gone."""
+        self._gauges.keep_only(connections)
 
     def send(self, side: Side, peer: bytes, session: bytes, lane: Lane, kind: Kind, **fields: Any) -> None:
         """Send a control packet to a connection."""
-        self.switch(side, peer, [encode_route(kind, session, lane), encode_control(kind, **fields)])
+        self._actions.append(Send(side, peer, [encode_route(kind, session, lane), encode_control(kind, **fields)]))
 
     def reply(self, packet: Packet, kind: Kind, **fields: Any) -> None:
         """Answer a packet on the connection that it came on."""
@@ -62,7 +94,9 @@ class Outbox:
     def ping(self, side: Side, of: Session | Bridge) -> None:
         """A heartbeat on each lane: to a connection that is gone it fails, which is how that is noticed."""
         for lane, peer in of.lanes.items():
-            self.send(side, peer, of.id, Lane(lane), Kind.PING)
+            mark = self._gauges.outstanding((side, peer))
+            fields = {} if mark is None else {"mark": mark}
+            self.send(side, peer, of.id, Lane(lane), Kind.PING, **fields)
 
     # --- the log
 

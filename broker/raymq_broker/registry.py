@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from raymq.errors import RemoteProtocolError
 from raymq.protocol.route import Lane
-from raymq_broker.actions import Pool
+from raymq_broker.actions import Pool, Side
 from raymq_broker.entities import Bridge, BridgeState, Session, SessionState
 
 REMEMBERED = 1000
@@ -75,6 +75,11 @@ class Registry:
         for peer in session.lanes.values():
             del self.client_peers[peer]
         session.lanes.clear()
+
+    def connections(self) -> set[tuple[Side, bytes]]:
+        """All that are bound."""
+        clients = {(Side.CLIENTS, peer) for peer in self.client_peers}
+        return clients | {(Side.BRIDGES, peer) for peer in self.bridge_peers}
 
     # --- who belongs to whom
 

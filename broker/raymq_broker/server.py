@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket as sockets
 import time
 from collections.abc import Callable
@@ -17,8 +18,8 @@ from raymq_broker.actions import Action, Came, Log, Pool, Send, Side, Unreachabl
 from raymq_broker.core import Broker
 from raymq_broker.lifecycle import Settings
 
-DRAIN = 200
-"""Packets taken from one socket before the other gets its turn."""
+DRAIN = 20
+"""Packets taken from one socket before the other gets its turn: more would let a flood on one side delay the other."""
 
 SEND_QUEUE = 1000
 """Packets that may wait for one peer; honest peers stay far below, since their credit is smaller."""
@@ -59,7 +60,7 @@ class Server:
         except zmq.ZMQError:
             self.close()
             raise
-        self.core = Broker(settings, time.monotonic())
+        self.core = Broker(settings, time.monotonic(), os.urandom(32))
 
     def _open(self, endpoint: str, settings: Settings) -> zmq.Socket[bytes]:
         router = self._context.socket(zmq.ROUTER)

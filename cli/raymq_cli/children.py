@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from raymq.protocol.limits import OBJECT_MAX, PORT, SESSIONS_MAX, Timing
+from raymq.protocol.limits import OBJECT_MAX, PORT, QUEUE_MAX, SESSIONS_MAX, Timing
 from raymq_cli.events import Event, Failed, Listed, Ready, Role, Spawn
 
 
@@ -31,6 +31,7 @@ class Options:
     timing: Timing = field(default_factory=Timing)
     sessions_max: int = SESSIONS_MAX
     object_max: int = OBJECT_MAX
+    queue_max: int = QUEUE_MAX
     spares: int = 1
     insecure: bool = False
     log_format: str = "console"
@@ -89,6 +90,7 @@ def _broker(spawn: Spawn, options: Options, directory: Path, endpoint: str) -> l
         f"--grace={options.timing.grace}",
         f"--max-sessions={options.sessions_max}",
         f"--max-object-size={options.object_max}",
+        f"--max-queue={options.queue_max}",
         f"--log-format={options.log_format}",
         *(["--insecure"] if options.insecure else []),
     ]

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from raymq.protocol.limits import OBJECT_MAX, PORT, SESSIONS_MAX, Timing
+from raymq.protocol.limits import OBJECT_MAX, PORT, QUEUE_MAX, SESSIONS_MAX, Timing
 from raymq.protocol.version import __version__
 from raymq_cli import runtime
 from raymq_cli.children import Options
@@ -53,6 +53,13 @@ def raymq() -> None:
     "--max-object-size", default=OBJECT_MAX, show_default=True, type=click.IntRange(1), help="Bytes, pickled."
 )
 @click.option(
+    "--max-queue",
+    default=QUEUE_MAX,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Bytes that may wait in the broker for one connection that does not read.",
+)
+@click.option(
     "--spare-bridges",
     default=1,
     show_default=True,
@@ -80,6 +87,7 @@ def _options(
     grace: float,
     max_sessions: int,
     max_object_size: int,
+    max_queue: int,
     spare_bridges: int,
     **same: Any,
 ) -> Options:
@@ -91,7 +99,14 @@ def _options(
         raise click.UsageError(str(error)) from None
     same["host"] = checked_address(same["host"], same["port"], insecure=same["insecure"])
     same["address"] = checked_cluster(same["address"])
-    return Options(timing=timing, sessions_max=max_sessions, object_max=max_object_size, spares=spare_bridges, **same)
+    return Options(
+        timing=timing,
+        sessions_max=max_sessions,
+        object_max=max_object_size,
+        queue_max=max_queue,
+        spares=spare_bridges,
+        **same,
+    )
 
 
 _port = click.option("--port", type=int, help="Only the one on this port (default: all of this user).")

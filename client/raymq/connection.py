@@ -141,6 +141,7 @@ class Connection:
 
     def _control(self, kind: int, lane: Lane, frame: Buffer, now: float) -> list[Event]:
         if kind == Kind.PING:
+            self._on_ping(lane, decode_control(Kind.PING, frame))
             return []
         if kind == Kind.WELCOME:
             return self._on_welcome(decode_control(Kind.WELCOME, frame), now)
@@ -156,6 +157,10 @@ class Connection:
             fields = decode_control(Kind.ENDED, frame)
             return self._end(fields["code"], fields["message"])
         raise RemoteProtocolError(f"kind {kind} has no place here")
+
+    def _on_ping(self, lane: Lane, fields: dict[str, Any]) -> None:
+        if "mark" in fields:  # the broker wants to know that all it sent before has been read
+            self._tell(Kind.PING, lane, mark=fields["mark"])
 
     def _on_welcome(self, fields: dict[str, Any], now: float) -> list[Event]:
         if self.state is not State.GREETING:

@@ -82,6 +82,14 @@ def line() -> Line:
     return Line()
 
 
+def test_a_mark_is_sent_back_on_its_lane(line: Line) -> None:
+    """Once all that came before it has been read."""
+    line.serve()
+    for lane in Lane:
+        assert line.take(Kind.PING, lane, BRIDGE, mark=1 << 62) == []
+        assert line.poll() == [(Kind.PING, lane, {"mark": 1 << 62})]
+
+
 # --- registering
 
 

@@ -29,7 +29,7 @@ def test_the_cluster() -> None:
 
 
 def test_the_broker() -> None:
-    line = command(Role.BROKER, port=10005, timing=Timing(0.5, 5, 7), sessions_max=3, object_max=99)
+    line = command(Role.BROKER, port=10005, timing=Timing(0.5, 5, 7), sessions_max=3, object_max=99, queue_max=77)
     assert line[0] == "raymq_broker"
     expected = {
         "--supervised",
@@ -40,6 +40,7 @@ def test_the_broker() -> None:
         "--grace=7",
         "--max-sessions=3",
         "--max-object-size=99",
+        "--max-queue=77",
     }
     assert expected <= set(line)
     assert "--insecure" not in line

@@ -142,6 +142,16 @@ def test_a_session_that_ended_before_it_was_open(line: Line) -> None:
 # --- lanes
 
 
+def test_a_mark_is_sent_back_on_its_lane(line: Line) -> None:
+    """Once all that came before it has been read."""
+    line.open()
+    for lane in Lane:
+        assert line.take(Kind.PING, lane, mark=1 << 62) == []
+        [(back, [route, fields])], _ = line.connection.poll(line.now)
+        assert (back, decode_route(route)[1:]) == (lane, (Kind.PING, lane, SESSION))
+        assert decode_control(Kind.PING, fields) == {"mark": 1 << 62}
+
+
 def test_heartbeats_on_both_lanes(line: Line) -> None:
     line.open()
     for _ in range(3):

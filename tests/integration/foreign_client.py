@@ -151,7 +151,7 @@ class ForeignClient:
             raise TimeoutError("not even a PING")
         kind, lane, body, buffers = packet
         if kind == PING:
-            self._send(PING, lane, {})
+            self._send(PING, lane, {"mark": body["mark"]} if "mark" in body else {})
         elif kind == ATTACHED:
             self._send(SYNC, lane, [*self._position(lane), True])
         elif kind in (ACK, SYNC) and body[2]:

@@ -30,6 +30,9 @@ HEALED = 35.0
 SLOT = 5.0
 """Each hurts the bridge's hop at most once: a bridge that cannot come back within two heartbeats is lost by design."""
 
+SHORT_QUEUE = 1500
+"""Bytes that wait in the broker for a connection: less than a window of packets, so that some are dropped."""
+
 Fault = tuple[float, str, Callable[[World], None]]
 
 
@@ -186,6 +189,18 @@ def test_a_session_outlives_every_fault_that_heals_in_time(
     world.check_over()
     assert world.broker is not None
     assert world.broker.bridges == {}
+
+
+@settings(max_examples=200)
+@given(gentle_faults(), traffic)
+def test_a_session_outlives_queues_that_are_too_short(
+    faults: list[Fault], values: list[tuple[float, str, list[int]]]
+) -> None:
+    """The broker drops what a peer does not read in time; it is sent again when the peer reads, and nobody is stuck."""
+    world = World(queue_max=SHORT_QUEUE)
+    run(world, faults, values)
+    world.run(SPAN + 2 * QUIET)
+    world.check_whole()
 
 
 @settings(max_examples=300)

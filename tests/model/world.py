@@ -17,7 +17,7 @@ from typing import Any
 from raymq import connection
 from raymq.connection import Connection, RefusedHello, State
 from raymq.protocol.channel import Arrived, Channel, Delivered, Received
-from raymq.protocol.limits import Timing
+from raymq.protocol.limits import QUEUE_MAX, Timing
 from raymq.protocol.messages import Buffer, Coming, Goodbye, Pickled, Put, Value
 from raymq.protocol.route import Kind, Lane, decode_route
 from raymq_bridge import link
@@ -385,13 +385,14 @@ class BridgeEnd(End):
 class World:
     """Everything, and the clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, queue_max: int = QUEUE_MAX) -> None:
         self.now = 100.0
+        self._settings = Settings(TIMING, queue_max=queue_max)
         self.numbers = itertools.count(1)
         self.packets: Counter[Kind] = Counter()
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self.routers: dict[Side, dict[bytes, Cable | None]] = {side: {} for side in Side}
-        self.broker: Broker | None = Broker(Settings(TIMING), self.now)
+        self.broker: Broker | None = Broker(self._settings, self.now)
         self.bridges: list[BridgeEnd] = []
         self.supervised = True
         self.spawn_bridge()
@@ -432,7 +433,7 @@ class World:
 
     def _start_broker(self) -> None:
         if self.broker is None:
-            self.broker = Broker(Settings(TIMING), self.now)
+            self.broker = Broker(self._settings, self.now)
 
     def cables(self) -> list[Cable]:
         return [cable for end in (self.client, *self.bridges) for cable in end.cables.values()]

@@ -28,7 +28,7 @@ from raymq.protocol.messages import (
     Put,
     Task,
 )
-from raymq.protocol.route import Kind, Lane, decode_route
+from raymq.protocol.route import ROUTE_SIZE, Kind, Lane, decode_route
 from tests.protocol.model import Network, Packet
 from tests.protocol.strategies import messages, strange
 
@@ -37,6 +37,7 @@ SMALL = {
     "INLINE_MAX": 16, "CHUNK": 8, "BATCH_BYTES": 64, "BATCH_MESSAGES": 4, "WINDOW_CALLS": 4, "WINDOW_BULK": 4,
     "TRANSFERS_ACTIVE": 2, "TRANSFERS_EARLY": 2, "BUFFERS_MAX": 8, "TRANSFER_PARTS_MAX": 16, "BODY_MAX": 256,
 }  # fmt: skip
+REAL = {name: getattr(limits, name) for name in SMALL}
 BOTH = (Lane.CALLS, Lane.BULK)
 
 
@@ -341,6 +342,21 @@ def test_a_batch_ends_where_its_frames_would_be_too_many() -> None:
     for lane, frames in packets:
         right.take(lane, frames, network.now)
     assert right.received == left.sent
+
+
+def test_the_largest_packet() -> None:
+    """The largest message, with the most that may go inline: the broker refuses what is above ``PACKET_MAX``."""
+    left, _, _ = joined()
+    left.channel.send(Fetch([]))
+    left.put(b"", *[b"1234"] * 4)
+    left.channel.send(Put(1, Pickled(b"", [b"12345678"] * 2, [1 << 40] * 26)))
+    left.channel.send(Log({}, ["x" * 250]))
+    sizes = [sum(map(len, frames)) for _, frames in left.poll(0.0)]
+    assert len(sizes) == 3
+    header = ROUTE_SIZE + len(data_header(*[1 << 62] * 3, b"123"))
+    assert limits.BODY_MAX < max(sizes) < limits.BODY_MAX + limits.INLINE_MAX + header
+    assert limits.MESSAGE_MAX + REAL["INLINE_MAX"] + ROUTE_SIZE <= limits.PACKET_MAX
+    assert REAL["CHUNK"] + 9 * REAL["TRANSFER_PARTS_MAX"] + header <= limits.PACKET_MAX
 
 
 def test_many_tiny_buffers_go_over_the_bulk_lane() -> None:

@@ -115,6 +115,9 @@ class Link:
 
     def _control(self, kind: int, lane: Lane, session: bytes, frame: Buffer, now: float) -> list[Event]:
         if kind == Kind.PING:
+            fields = decode_control(Kind.PING, frame)
+            if "mark" in fields:  # the broker wants to know that all it sent before has been read
+                self._tell(Kind.PING, lane, self._bridge, mark=fields["mark"])
             return []
         if kind == Kind.UNBOUND:
             # Every packet on such a connection is answered like this; one REGISTER answers them all, and is repeated

@@ -52,7 +52,7 @@ CONTROL: dict[Kind, dict[str, type]] = {
 OPTIONAL: dict[Kind, dict[str, type]] = {
     Kind.HELLO: {"name": str, "takeover": bool, "ttl": float},
     Kind.WELCOME: {"resumed": bool},
-    Kind.PING: {"objects": int, "memory": int, "left": bool, "ttl": float},
+    Kind.PING: {"objects": int, "memory": int, "left": bool, "ttl": float, "mark": int},
     Kind.OPEN: {"name": str, "ttl": float, "replaces": bytes},
 }
 """For some control kinds keys that may be there."""

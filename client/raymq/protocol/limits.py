@@ -32,6 +32,9 @@ BODY_MAX = MESSAGE_MAX - KIB
 BUFFERS_MAX = 4 * BATCH_MESSAGES
 """The most frames that one packet may have behind its first two."""
 
+PACKET_MAX = MESSAGE_MAX + MIB
+"""Bytes that all frames of a packet may have: the largest message, and the buffers of a payload that goes inline."""
+
 TRANSFER_PARTS_MAX = 16 * BUFFERS_MAX
 """The most parts, its pickle and its buffers, that a payload on the bulk lane may have."""
 
@@ -113,6 +116,10 @@ TTL_MAX = 365 * 24 * 3600.0
 
 OBJECT_MAX = 64 * GIB
 """The largest value, pickled, in bytes, unless the broker is told another limit."""
+
+QUEUE_MAX = 64 * MIB
+"""Bytes that the broker has sent to a connection without knowing that they were read, unless it is told another limit:
+above what honest ends have under way."""
 
 SESSIONS_MAX = 64
 """Sessions that one broker serves at a time, unless it is told another limit."""
