@@ -2,8 +2,8 @@
 
 Credit bounds what honest ends have under way, but the broker does not look into what they say; libzmq bounds a queue in
 packets, whatever their size. So the broker counts the bytes that it sends to each connection. After some of them it
-sends a PING with a ``mark``, which the peer sends back in a PING of its own: a connection keeps the order, so everything
-that was sent before the mark has been read. What would go beyond the limit is dropped; the stream sends it again.
+sends a PING with a ``mark``, which the peer sends back in a PING of its own. A connection keeps the order, so all that
+was sent before the mark has been read then. What would go beyond the limit is dropped; the stream sends it again.
 
 A mark cannot be guessed, so that nobody can claim to have read what he has not. A mark that was lost (a full queue) is
 sent again with the next heartbeat. A new connection has a new gauge.
