@@ -81,15 +81,14 @@ def main(
             daemon.tell("bridges", **asdict(pool))
 
     try:
-        server = Server(endpoint(host, port), bridges, settings, log, pool_changed)
+        told = daemon.Told() if supervised else None
+        server = Server(endpoint(host, port), bridges, settings, log, pool_changed, told)
     except zmq.ZMQError as error:
         message = f"cannot listen on {endpoint(host, port)} and {bridges}: {error}"
         daemon.tell("failed", message=message)
         log.error("broker_failed", error=message)  # noqa: TRY400 - the message says it all
         sys.exit(1)
     daemon.stop_on_signals(server.stop)
-    if supervised:
-        daemon.stop_with_supervisor(server.stop)
     log.info("broker_listening", address=server.address, bridges=bridges)
     daemon.tell("ready", address=server.address)
     try:

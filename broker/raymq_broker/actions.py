@@ -48,7 +48,32 @@ class Unreachable:
     peer: bytes
 
 
-Event = Union[Came, Unreachable]
+@dataclass(frozen=True)
+class BridgeEnded:
+    """The supervisor says that the process of a bridge has ended.
+
+    Attributes:
+        at: the time of day, for people.
+        reason: what ended it.
+        lines: the last that it wrote to its log.
+    """
+
+    pid: int
+    at: str
+    reason: str
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True)
+class ClusterLost:
+    """The supervisor says that the Ray cluster is gone which these bridges (by their processes' ids) belong to."""
+
+    pids: frozenset[int]
+    at: str
+    message: str
+
+
+Event = Union[Came, Unreachable, BridgeEnded, ClusterLost]
 
 
 @dataclass(frozen=True)

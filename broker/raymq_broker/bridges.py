@@ -7,7 +7,7 @@ from typing import Any
 from raymq.errors import RemoteProtocolError
 from raymq.protocol import versions
 from raymq.protocol.route import Kind, Lane
-from raymq_broker.actions import Handler, Packet, Side
+from raymq_broker.actions import BridgeEnded, Handler, Packet, Side
 from raymq_broker.entities import Bridge, BridgeState, Session, SessionState
 from raymq_broker.lifecycle import Lifecycle
 from raymq_broker.outbox import Outbox
@@ -18,6 +18,9 @@ ENTRY = {
     "ttl": float, "left": bool,
 }  # fmt: skip
 """What a bridge tells of the session that it serves."""
+
+LAST_WORDS = 0.1
+"""Seconds in which what a bridge said before its process ended may still come: why its session ended, for one."""
 
 
 class Bridges:
@@ -149,8 +152,8 @@ class Bridges:
         return 2 * self._lifecycle.settings.timing.heartbeat
 
     def deadline(self, bridge: Bridge) -> float:
-        """When a bridge that has lost a connection is given up."""
-        return bridge.since + self._grace
+        """When a bridge that has lost a connection, or whose process has ended, is given up."""
+        return bridge.since + (LAST_WORDS if bridge.state is BridgeState.DEAD else self._grace)
 
     def unreachable(self, bridge: Bridge, now: float) -> None:
         """A connection of a bridge is gone."""
@@ -159,13 +162,29 @@ class Bridges:
         elif bridge.state is BridgeState.BUSY:
             bridge.state, bridge.since = BridgeState.GONE, now
 
+    def ended(self, bridge: Bridge, event: BridgeEnded, now: float) -> None:
+        """A bridge's process has ended."""
+        if self._registry.served_by(bridge) is None:
+            self._forget(bridge)  # in good order, or nobody knew it
+            return
+        bridge.state, bridge.since = BridgeState.DEAD, now
+        bridge.death = f"the bridge of this session (pid {bridge.pid}) died at {event.at}: {event.reason}"
+        if event.lines:
+            bridge.death += "\n".join(["\nThe last lines of its log:", *(f"    {line}" for line in event.lines)])
+
+    def cluster_lost(self, bridge: Bridge, text: str, now: float) -> None:
+        """There is no cluster any longer that a bridge could be in."""
+        session = self._registry.served_by(bridge)
+        if session is not None:
+            self._lifecycle.cluster_lost(session, text, now)
+
     def lost(self, bridge: Bridge, now: float) -> None:
         """A bridge is dead, and with it what its session held."""
         session = self._registry.served_by(bridge)
         self._forget(bridge)
         if session is not None:
             text = f"the bridge of this session (pid {bridge.pid}) died; what the session held is gone with it"
-            self._lifecycle.bridge_lost(session, text, now)
+            self._lifecycle.bridge_lost(session, bridge.death or text, now)
 
     def _forget(self, bridge: Bridge) -> None:
         self._registry.forget_bridge(bridge)

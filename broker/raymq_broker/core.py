@@ -5,7 +5,8 @@ frame 0 of session traffic and the maps of control traffic; it never looks into 
 
 Life is judged by the connection: ZMTP heartbeats, which libzmq's own thread answers, close a connection that has
 been silent for the lease, and a send to a closed one fails (``Unreachable``). So a client whose interpreter is busy
-is alive, and one that was killed is noticed at the next heartbeat.
+is alive, and one that was killed is noticed at the next heartbeat. Who started the bridges may know better and sooner
+(``BridgeEnded``): it sees their processes end, and how.
 
 What each side may say stands in ``clients``, ``bridges`` and ``admin``; what becomes of sessions in ``lifecycle``.
 """
@@ -13,6 +14,8 @@ What each side may say stands in ``clients``, ``bridges`` and ``admin``; what be
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 from raymq.errors import RemoteProtocolError
 from raymq.protocol.control import decode_control
@@ -20,7 +23,7 @@ from raymq.protocol.limits import BUFFERS_MAX, PACKET_MAX
 from raymq.protocol.route import SWITCHED, Kind, decode_route
 from raymq.protocol.version import PROTOCOL_NEWEST, PROTOCOL_OLDEST
 from raymq_broker import admin, bridges, clients
-from raymq_broker.actions import Action, Came, Event, Packet, Pool, Side, Unreachable
+from raymq_broker.actions import Action, BridgeEnded, Came, ClusterLost, Event, Packet, Pool, Side, Unreachable
 from raymq_broker.entities import Bridge, Session
 from raymq_broker.gauge import FRAME_COST, Gauges
 from raymq_broker.lifecycle import Lifecycle, Settings
@@ -76,10 +79,7 @@ class Broker:
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take in one event and return what is to be done."""
-        if isinstance(event, Unreachable):
-            self._unreachable(event, now)
-        else:
-            self._came(event, now)
+        self._EVENTS[type(event)](self, event, now)
         return self._take_actions()
 
     def tick(self, now: float) -> list[Action]:
@@ -92,7 +92,7 @@ class Broker:
                 self.outbox.ping(Side.CLIENTS, session)
             for bridge in self.bridges.values():
                 self._bridges.beat(bridge)
-        for bridge in self.registry.gone():
+        for bridge in self.registry.missing():
             if now >= self._bridges.deadline(bridge):
                 self._bridges.lost(bridge, now)
         for session in list(self.sessions.values()):
@@ -109,7 +109,7 @@ class Broker:
         if self._changed:  # packets that are only switched move nobody, and need not look at all sessions
             self._changed = False
             sessions = map(self._lifecycle.deadline, self.sessions.values())
-            bridges = map(self._bridges.deadline, self.registry.gone())
+            bridges = map(self._bridges.deadline, self.registry.missing())
             self._deadline = min(self._next_heartbeat, *sessions, *bridges, float("inf"))
             pool = self.registry.pool()
             if pool != self._pool:
@@ -197,3 +197,24 @@ class Broker:
         unbound = self.registry.unbind_client(event.peer)
         if unbound is not None:
             self._lifecycle.client_gone(*unbound, now)
+
+    # --- the supervisor's word
+
+    def _bridge_ended(self, event: BridgeEnded, now: float) -> None:
+        self._changed = True
+        bridge = self.registry.with_pid(event.pid)
+        if bridge is not None:
+            self._bridges.ended(bridge, event, now)
+
+    def _cluster_lost(self, event: ClusterLost, now: float) -> None:
+        self._changed = True
+        for bridge in [self.registry.with_pid(pid) for pid in event.pids]:
+            if bridge is not None:
+                self._bridges.cluster_lost(bridge, f"{event.message} (at {event.at})", now)
+
+    _EVENTS: ClassVar[Mapping[type[Event], Callable[[Broker, Any, float], None]]] = {
+        Came: _came,
+        Unreachable: _unreachable,
+        BridgeEnded: _bridge_ended,
+        ClusterLost: _cluster_lost,
+    }

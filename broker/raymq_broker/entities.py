@@ -40,16 +40,23 @@ class BridgeState(Enum):
     BUSY  --connection gone-->                 GONE
     GONE  --REGISTER, both lanes are there-->  BUSY
     GONE  --two heartbeats over-->             (forgotten, and its session ended)
+    any   --its process has ended-->           DEAD if it serves a session, else (forgotten)
+    DEAD  --its last words were waited for-->  (forgotten, and its session ended)
     """
 
     IDLE = "idle"
     BUSY = "busy"
     GONE = "gone"
+    DEAD = "dead"
 
 
 @dataclass
 class Bridge:
-    """A process that can drive the cluster for one session."""
+    """A process that can drive the cluster for one session.
+
+    Attributes:
+        death: when and why its process ended, as its supervisor says; empty before.
+    """
 
     id: bytes
     pid: int
@@ -59,6 +66,7 @@ class Bridge:
     state: BridgeState = BridgeState.IDLE
     session: bytes | None = None
     lanes: dict[int, bytes] = field(default_factory=dict)
+    death: str = ""
 
 
 @dataclass

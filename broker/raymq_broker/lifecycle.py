@@ -146,6 +146,13 @@ class Lifecycle:
         else:
             self.end(session, "bridge-lost", text, now)
 
+    def cluster_lost(self, session: Session, text: str, now: float) -> None:
+        """The Ray cluster that it lives in is gone."""
+        if session.state is SessionState.OPENING:
+            self._drop_unopened(session, "no-cluster", text, retry=True)
+        else:
+            self.end_and_close(session, "cluster-lost", text, now)
+
     def deadline(self, session: Session) -> float:
         """When the patience with a session in its state is over."""
         timing = self.settings.timing

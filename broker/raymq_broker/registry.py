@@ -117,9 +117,14 @@ class Registry:
         """The bridges that can take a session: both of their lanes are there."""
         return [b for b in self._in_state(BridgeState.IDLE) if len(b.lanes) == len(Lane)]
 
-    def gone(self) -> list[Bridge]:
-        """The busy bridges that have lost a connection."""
-        return list(self._in_state(BridgeState.GONE))
+    def missing(self) -> list[Bridge]:
+        """The busy bridges that have lost a connection, or whose process has ended."""
+        return [*self._in_state(BridgeState.GONE), *self._in_state(BridgeState.DEAD)]
+
+    def with_pid(self, pid: int) -> Bridge | None:
+        """The bridge of that process; None if several say so, as bridges in other containers may."""
+        found = [bridge for bridge in self.bridges.values() if bridge.pid == pid]
+        return found[0] if len(found) == 1 else None
 
     def pool(self) -> Pool:
         """What a supervisor needs to know."""

@@ -13,7 +13,9 @@ from typing import Any
 import structlog
 import zmq
 
+from raymq import daemon
 from raymq.protocol.limits import MESSAGE_MAX
+from raymq_broker import supervisor
 from raymq_broker.actions import Action, Came, Log, Pool, Send, Side, Unreachable
 from raymq_broker.core import Broker
 from raymq_broker.lifecycle import Settings
@@ -34,6 +36,7 @@ class Server:
         settings: intervals and limits.
         log: a structlog logger.
         pool_changed: called with what the supervisor needs to know of the bridges.
+        told: where the supervisor tells who has died; its end means that the supervisor is gone, and stops us.
 
     Raises:
         zmq.ZMQError: an endpoint cannot be bound.
@@ -46,8 +49,10 @@ class Server:
         settings: Settings,
         log: structlog.stdlib.BoundLogger,
         pool_changed: Callable[[Pool], None],
+        told: daemon.Told | None = None,
     ) -> None:
         self._log = log
+        self._told = told
         self._pool_changed = pool_changed
         self._context = zmq.Context()
         self._stopping = False
@@ -99,15 +104,26 @@ class Server:
         for router in self._sockets.values():
             poller.register(router, zmq.POLLIN)
         poller.register(self._wake_reader, zmq.POLLIN)
+        if self._told is not None:
+            poller.register(self._told, zmq.POLLIN)
         while not self._stopping:
             wait = self.core.next_deadline() - time.monotonic()
             ready: dict[Any, int] = dict(poller.poll(int(max(0.0, wait) * 1000) + 1))
+            if self._told is not None and self._told.fileno() in ready:
+                self._listen(self._told)
             for side, router in self._sockets.items():
                 if router in ready:
                     self._drain(side, router)
             now = time.monotonic()
             if now >= self.core.next_deadline():
                 self._carry_out(self.core.tick(now))
+
+    def _listen(self, told: daemon.Told) -> None:
+        for each in told.read():
+            event = supervisor.understand(each, daemon.clock())
+            if event is not None:
+                self._carry_out(self.core.handle(event, time.monotonic()))
+        self._stopping = self._stopping or told.ended
 
     def _drain(self, side: Side, router: zmq.Socket[bytes]) -> None:
         for _ in range(DRAIN):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from raymq.protocol.limits import OBJECT_MAX, PORT, QUEUE_MAX, SESSIONS_MAX, Timing
-from raymq_cli.events import Event, Failed, Listed, Ready, Role, Spawn
+from raymq_cli.events import Event, Failed, Joined, Listed, Ready, Role, Spawn
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _bridge(spawn: Spawn, options: Options, directory: Path, endpoint: str) -> l
 _COMMANDS = {Role.CLUSTER: _cluster, Role.BROKER: _broker, Role.BRIDGE: _bridge}
 
 
-def parse_line(child: int, line: bytes) -> Event | None:
+def parse_line(child: int, line: bytes) -> Event | Joined | None:
     """Read a line of a child's stdout; None if it is no event (a library that prints, say)."""
     try:
         told: Any = json.loads(line)
@@ -130,4 +130,8 @@ def _failed(child: int, told: dict[str, Any]) -> Event:
     return Failed(child, str(told["message"]))
 
 
-_EVENTS = {"ready": _ready, "bridges": _bridges, "failed": _failed}
+def _joined(child: int, told: dict[str, Any]) -> Joined:
+    return Joined(child, int(told["raylet"]))
+
+
+_EVENTS = {"ready": _ready, "bridges": _bridges, "failed": _failed, "joined": _joined}

@@ -62,8 +62,37 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class Joined:
+    """A bridge became a driver of the cluster; ``raylet`` is the process of the Ray node that it is on.
+
+    For the shell alone, which looks at that process when the bridge has died.
+    """
+
+    child: int
+    raylet: int
+
+
+@dataclass(frozen=True)
+class Died:
+    """A child's process ended; processes that it started may still be there.
+
+    Attributes:
+        code: minus the signal's number if a signal ended it.
+        lines: the last that it wrote to stderr.
+        out_of_memory: the kernel has just ended a process for want of memory.
+        node_ended: of a bridge: the Ray node that it was on has ended, too.
+    """
+
+    child: int
+    code: int
+    lines: tuple[str, ...] = ()
+    out_of_memory: bool = False
+    node_ended: bool = False
+
+
+@dataclass(frozen=True)
 class Exited:
-    """A child ended; ``code`` is minus the signal's number if a signal ended it, ``last_line`` is from its stderr."""
+    """Nothing of a child is left; ``code`` as in ``Died``, ``last_line`` is from its stderr."""
 
     child: int
     code: int
@@ -75,7 +104,7 @@ class StopRequested:
     """Somebody asked us to stop; asked twice, nobody gets the time to stop cleanly."""
 
 
-Event = Spawned | Ready | Listed | Failed | Exited | StopRequested
+Event = Spawned | Ready | Listed | Failed | Died | Exited | StopRequested
 
 # What to do about it.
 
@@ -104,6 +133,15 @@ class Send:
 
 
 @dataclass(frozen=True)
+class Tell:
+    """Tell a child what happened, as a line on its stdin."""
+
+    child: int
+    event: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Announce:
     """Clients can connect: the broker's address."""
 
@@ -128,4 +166,4 @@ class Finish:
     message: str = ""
 
 
-Action = Spawn | Send | Announce | Note | Finish
+Action = Spawn | Send | Tell | Announce | Note | Finish

@@ -3,6 +3,7 @@
 One thread. Children are spawned, never forked off a running interpreter (Ray's threads do not survive that), each in a
 session of its own: Ctrl-C in the terminal then reaches the supervisor alone, and what a child leaves behind when it is
 killed can be found and ended. Each child's stdin is a pipe that we hold open: its end tells the child that we are gone.
+What the core has to tell a child goes the same way.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ import contextlib
 import os
 import selectors
 import signal
-import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -20,9 +19,8 @@ from functools import partial
 from types import FrameType
 from typing import IO, Any, ClassVar
 
-import psutil
-
-from raymq_cli.children import parse_line
+from raymq_cli import oom
+from raymq_cli.child_process import ChildProcess
 from raymq_cli.events import (
     Action,
     Announce,
@@ -34,115 +32,13 @@ from raymq_cli.events import (
     Spawn,
     Spawned,
     StopRequested,
+    Tell,
 )
+from raymq_cli.pipes import Lines, Writer
 from raymq_cli.supervisor import Supervisor
 
 _LEFTOVERS_POLL = 0.1
-_LEFTOVERS_PATIENCE = 3.0
-"""Seconds that the processes which a dead child leaves behind have to end by themselves."""
-
 _READ_SIZE = 65536
-_READS = 64
-
-
-class Lines:
-    """A pipe that is read without waiting, cut into lines."""
-
-    def __init__(self, pipe: IO[bytes] | None) -> None:
-        if pipe is None:
-            raise ValueError("the process was started without this pipe")
-        self.pipe = pipe
-        self.ended = False
-        self._rest = b""
-        os.set_blocking(pipe.fileno(), False)
-
-    def read(self) -> list[bytes]:
-        """The lines that have come, up to a few MiB; at the end of the pipe also a last one without a newline."""
-        data = self._rest
-        for _ in range(_READS):
-            try:
-                piece = os.read(self.pipe.fileno(), _READ_SIZE)
-            except BlockingIOError:
-                break
-            data += piece
-            if not piece:
-                self.ended = True
-                break
-        *lines, self._rest = data.split(b"\n")
-        if self.ended and self._rest:
-            lines.append(self._rest)
-            self._rest = b""
-        return lines
-
-
-class ChildProcess:
-    """One child: its process, its pipes, and what is left in its session once it ended."""
-
-    def __init__(self, number: int, arguments: list[str], env: Mapping[str, str]) -> None:
-        self.number = number
-        self.popen = subprocess.Popen(
-            arguments,
-            env=dict(env),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        self.stdout, self.stderr = Lines(self.popen.stdout), Lines(self.popen.stderr)
-        self.last_line = ""
-        self.ended_at: float | None = None
-
-    def events(self) -> list[Event]:
-        """Read what the child wrote: events from stdout; the rest is copied to our stderr."""
-        events: list[Event] = []
-        for line in self.stdout.read():
-            event = parse_line(self.number, line)
-            if event is not None:
-                events.append(event)
-            else:
-                _copy(line)
-        for line in self.stderr.read():
-            _copy(line)
-            if line.strip():
-                self.last_line = line.decode(errors="replace").strip()
-        return events
-
-    def is_gone(self, now: float) -> bool:
-        """Whether the child ended and nothing of it is left; what won't end by itself is killed."""
-        if self.popen.poll() is None:
-            return False
-        if self.ended_at is None:
-            self.ended_at = now
-        left = session_members(self.popen.pid)
-        if left and now - self.ended_at > _LEFTOVERS_PATIENCE:
-            for process in left:
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
-        return not left
-
-    def close(self) -> None:
-        """Close our ends of the pipes."""
-        for pipe in (self.popen.stdin, self.popen.stdout, self.popen.stderr):
-            if pipe is not None:
-                pipe.close()
-
-
-def session_members(session: int) -> list[psutil.Process]:
-    """The processes of a session (as in setsid) that still run."""
-    return [process for process in psutil.process_iter() if _is_member(process, session)]
-
-
-def _is_member(process: psutil.Process, session: int) -> bool:
-    try:
-        return os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE
-    except (OSError, psutil.Error):  # gone, or of another user
-        return False
-
-
-def _copy(line: bytes) -> None:
-    with contextlib.suppress(OSError):  # nobody reads our stderr any more
-        sys.stderr.buffer.write(line + b"\n")
-        sys.stderr.buffer.flush()
 
 
 class Runner:
@@ -179,6 +75,7 @@ class Runner:
             self._selector.register(stop_at_end_of, selectors.EVENT_READ, partial(self._input_came, stop_at_end_of))
         self._stop_requests = 0
         self._finish: Finish | None = None
+        self._oom_kills = oom.Recent()
 
     def run(self) -> Finish:
         """Block until the core finishes; SIGINT, SIGTERM and SIGHUP ask it to."""
@@ -195,10 +92,13 @@ class Runner:
         return self._finish
 
     def _wait(self) -> None:
+        now = time.monotonic()
+        if now >= self._oom_kills.next_look():
+            self._oom_kills.look(oom.kills(), now)
         deadline = self._core.next_deadline()
-        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+        timeout = max(0.0, min(self._oom_kills.next_look(), float("inf") if deadline is None else deadline) - now)
         if any(child.ended_at is not None for child in self._children.values()):
-            timeout = _LEFTOVERS_POLL
+            timeout = min(timeout, _LEFTOVERS_POLL)
         for key, _ in self._selector.select(timeout):
             key.data()
 
@@ -218,9 +118,13 @@ class Runner:
             self._stop_requests -= 1
             self._events.append(StopRequested())
         for child in list(self._children.values()):
-            ended = child.is_gone(time.monotonic())  # before its pipes are read for the last time
+            died = child.has_just_died(time.monotonic())
+            gone = child.is_gone(time.monotonic())  # before its pipes are read for the last time
             self._events += child.events()
-            if ended:
+            if died:
+                killed = child.popen.returncode == -signal.SIGKILL
+                self._events.append(child.death(out_of_memory=killed and self._oom_kills.has_risen_to(oom.kills())))
+            if gone:
                 self._forget(child)
                 self._events.append(Exited(child.number, child.popen.returncode, child.last_line))
 
@@ -251,19 +155,32 @@ class Runner:
         if action.child in self._children:  # or it ended already, and the core is about to hear of it
             self._children[action.child].popen.send_signal(action.signal)
 
+    def _tell(self, action: Tell) -> None:
+        if action.child in self._children:
+            child = self._children[action.child]
+            child.tell(action)
+            if child.stdin.is_waiting and child.stdin.pipe not in self._selector.get_map():
+                self._selector.register(child.stdin.pipe, selectors.EVENT_WRITE, partial(self._flush, child.stdin))
+
+    def _flush(self, writer: Writer) -> None:
+        writer.flush()
+        if not writer.is_waiting:
+            self._selector.unregister(writer.pipe)
+
     def _end(self, action: Finish) -> None:
         self._finish = action
 
     def _forget(self, child: ChildProcess) -> None:
-        for lines in (child.stdout, child.stderr):
-            with contextlib.suppress(KeyError):  # it was read to its end, and left
-                self._selector.unregister(lines.pipe)
+        for end in (child.stdin, child.stdout, child.stderr):
+            with contextlib.suppress(KeyError):  # it was read to its end, and left, or nothing waits for it
+                self._selector.unregister(end.pipe)
         child.close()
         del self._children[child.number]
 
     _HANDLERS: ClassVar[Mapping[type[Action], Callable[[Runner, Any], None]]] = {
         Spawn: _spawn,
         Send: _send,
+        Tell: _tell,
         Note: lambda self, action: self._note(action),
         Announce: lambda self, action: self._announce(action),
         Finish: _end,

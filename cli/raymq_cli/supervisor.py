@@ -8,6 +8,7 @@ After each event, ``_settle`` compares what runs with what should run; that comp
 * as many bridges as there are clients that wait, plus the spares, less those that are idle or still start
 * who fails is started again after a backoff; who does not start in time, or does not stop in time, is killed
 * to stop: the bridges first, so that they let go of what their sessions hold, then the broker, then the cluster
+* the broker is told of each bridge that has died, and why, and of the end of the cluster: it tells the clients
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from raymq.daemon import how_it_ended
 from raymq_cli.backoff import Backoff
+from raymq_cli.child import START_LIMIT, STOP_LIMIT, Child, why_it_died
 from raymq_cli.events import (
     Action,
     Announce,
+    Died,
     Event,
     Exited,
     Failed,
@@ -33,13 +37,8 @@ from raymq_cli.events import (
     Spawn,
     Spawned,
     StopRequested,
+    Tell,
 )
-
-START_LIMIT = {Role.CLUSTER: 120.0, Role.BROKER: 30.0, Role.BRIDGE: 120.0}
-"""Seconds until a child has to be ready. A Ray cluster takes 7 s on two cores, a bridge 2 s."""
-
-STOP_LIMIT = {Role.CLUSTER: 20.0, Role.BROKER: 5.0, Role.BRIDGE: 8.0}
-"""Seconds between SIGTERM and SIGKILL. Ray needs up to 8 s to take a cluster down that still starts."""
 
 STOP_ORDER = (Role.BRIDGE, Role.BROKER, Role.CLUSTER)
 
@@ -63,38 +62,6 @@ class Plan:
     cluster: str | None = None
     spares: int = 1
     sessions_max: int = 64
-
-
-@dataclass
-class Child:
-    """A process of ours.
-
-    Attributes:
-        kill_at: when to send SIGKILL, once it was told to stop.
-        ready_at: when it was ready (a bridge: when the broker first listed it); None before.
-    """
-
-    number: int
-    role: Role
-    started_at: float
-    pid: int | None = None
-    ready_at: float | None = None
-    kill_at: float | None = None
-    killed: bool = False
-    message: str = ""
-
-    @property
-    def stopping(self) -> bool:
-        return self.kill_at is not None
-
-
-def how_it_ended(event: Exited) -> str:
-    """For people: what ended a process that did not say it itself."""
-    if event.code < 0:
-        number = -event.code
-        name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-        return f"{name} ended it"
-    return f"it ended with code {event.code}" + (f": {event.last_line}" if event.last_line else "")
 
 
 class Supervisor:
@@ -156,7 +123,11 @@ class Supervisor:
                 self._note("info", "bridge_ready", pid=child.pid)
 
     def _failed(self, event: Failed, now: float) -> None:
-        self.children[event.child].message = event.message
+        child = self.children[event.child]
+        child.message = event.message
+        if child.role is Role.CLUSTER and child.ready_at is not None:
+            self._stop_those([child], now)
+            self._cluster_lost(event.message, now)
 
     def _stop_requested(self, event: StopRequested, now: float) -> None:
         if self._finish is None:
@@ -166,12 +137,33 @@ class Supervisor:
         for child in self.children.values():
             self._kill(child)
 
+    def _died(self, event: Died, now: float) -> None:
+        child = self.children[event.child]
+        child.died_of = why_it_died(child, event)
+        if child.role is Role.BRIDGE:
+            if event.node_ended and event.code:  # Ray ends a driver that has no raylet any longer, without a word
+                text = f"the Ray cluster at {child.address} is gone: the raylet of this node has ended"
+                self._tell_broker("cluster_lost", bridges=[child.pid], message=text)
+            self._tell_broker("bridge_ended", bridge=child.pid, reason=child.died_of, lines=list(event.lines))
+        elif child.role is Role.CLUSTER and child.ready_at is not None:
+            self._cluster_lost(child.died_of, now)
+
+    def _cluster_lost(self, why: str, now: float) -> None:
+        """Nothing is left of any session, and Ray would take a minute to notice: end them."""
+        if self._finish is not None or not self.cluster_is_ours or self.cluster is None:
+            return
+        bridges = self._those(Role.BRIDGE)
+        text = f"the Ray cluster at {self.cluster} ended: {why}"
+        self._tell_broker("cluster_lost", bridges=[child.pid for child in bridges], message=text)
+        self.cluster, self.env = None, {}
+        self._stop_those(bridges, now)
+
     def _exited(self, event: Exited, now: float) -> None:
         child = self.children.pop(event.child)
         if child.role is Role.BROKER:
             self.broker, self._idle, self._busy, self._waiting = "", frozenset(), frozenset(), 0
-        if child.role is Role.CLUSTER and self.cluster_is_ours:
-            self.cluster, self.env = None, {}
+        if child.role is Role.CLUSTER and child.ready_at is not None:
+            self._cluster_lost(how_it_ended(event.code), now)
         if child.role is Role.BRIDGE:
             self._idle, self._busy = self._idle - {child.pid}, self._busy - {child.pid}
         found = child.role is Role.CLUSTER and not self.cluster_is_ours
@@ -184,6 +176,7 @@ class Supervisor:
         Ready: _ready,
         Listed: _listed,
         Failed: _failed,
+        Died: _died,
         Exited: _exited,
         StopRequested: _stop_requested,
     }
@@ -196,14 +189,12 @@ class Supervisor:
         if child.role is Role.BRIDGE and child.ready_at is not None and event.code == 0:
             self._note("info", "bridge_ended", pid=child.pid)
             return
-        reason = child.message or how_it_ended(event)
+        last_line = f": {event.last_line}" if event.code >= 0 and event.last_line else ""
+        reason = child.message or (child.died_of or how_it_ended(event.code)) + last_line
         if child.role is not Role.BRIDGE and child.ready_at is None and not self.announced:
             # It never worked: most likely the settings are wrong, and whoever gave them still looks on.
             self._finish = Finish(1, child.role, reason)
             return
-        if child.role is Role.CLUSTER:
-            # Those with a session too: nothing of it is left, and Ray takes a minute to notice.
-            self._stop_those(self._those(Role.BRIDGE), now)
         retry_in = backoff.failed(now)
         event_name = f"{child.role.value}_died"
         self._note("error", event_name, pid=child.pid, reason=reason, retry_in=retry_in)
@@ -245,9 +236,9 @@ class Supervisor:
     def _start(self, role: Role, now: float) -> None:
         for _ in range(self._wants(role)):
             self._last_number += 1
-            child = Child(self._last_number, role, now)
-            self.children[child.number] = child
             address = {Role.BRIDGE: self.cluster or "", Role.BROKER: self._broker_was, Role.CLUSTER: ""}[role]
+            child = Child(self._last_number, role, now, address)
+            self.children[child.number] = child
             self._actions.append(Spawn(child.number, role, address, self.env if role is Role.BRIDGE else {}))
 
     def _announce(self) -> None:
@@ -287,6 +278,10 @@ class Supervisor:
             if not child.stopping:
                 child.kill_at = now + STOP_LIMIT[child.role]
                 self._actions.append(Send(child.number, signal.SIGTERM))
+
+    def _tell_broker(self, event: str, **fields: Any) -> None:
+        for broker in self._those(Role.BROKER, stopping=True):
+            self._actions.append(Tell(broker.number, event, fields))
 
     def _kill(self, child: Child) -> None:
         if not child.killed:

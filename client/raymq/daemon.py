@@ -1,8 +1,9 @@
 """What the processes on the head node have in common: their log, and how they are supervised. Needs the head extra.
 
-A supervised process has a pipe as its standard input, which its supervisor holds open and never writes to: its end
-means that the supervisor is gone, and that the process stops. It tells the supervisor what happens as JSON lines on
-its standard output. Logs go to standard error.
+A supervised process has a pipe as its standard input, which its supervisor holds open: its end means that the
+supervisor is gone, and that the process stops. What the supervisor has to tell comes as JSON lines in there (to the
+broker: who has died; the others are told nothing). The process tells the supervisor what happens as JSON lines on its
+standard output. Logs go to standard error.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, TextIO, cast
 
@@ -67,6 +69,48 @@ def tell(event: str, **fields: Any) -> None:
         os.write(_events_to, json.dumps({"event": event, **fields}).encode() + b"\n")
     except BrokenPipeError:
         pass  # the supervisor is gone; the end of standard input says so too, and is what we act on
+
+
+class Told:
+    """The supervisor's lines, read from standard input whenever a poller says that something is there.
+
+    Attributes:
+        ended: the supervisor is gone.
+    """
+
+    def __init__(self, fileno: int = 0) -> None:
+        self.ended = False
+        self._fileno = fileno
+        self._rest = b""
+
+    def fileno(self) -> int:
+        """What to poll."""
+        return self._fileno
+
+    def read(self) -> list[dict[str, Any]]:
+        """What has come: at least a part of a line, or the end. A line that is no JSON map is passed over."""
+        piece = os.read(self._fileno, 65536)
+        self.ended = not piece
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        told = []
+        for line in lines:
+            with contextlib.suppress(ValueError):
+                told.append(json.loads(line))
+        return [each for each in told if isinstance(each, dict)]
+
+
+def clock() -> str:
+    """The time of day, for people far and near."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+
+
+def how_it_ended(code: int) -> str:
+    """What a process's exit code says, for people; it is minus the signal's number if a signal ended it."""
+    if code >= 0:
+        return f"it ended with code {code}"
+    number = -code
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    return f"{name} ended it"
 
 
 def stop_on_signals(stop: Callable[[], None]) -> None:
