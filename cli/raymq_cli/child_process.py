@@ -112,15 +112,15 @@ def _is_member(process: psutil.Process, session: int) -> bool:
 
 def _process(pid: int) -> psutil.Process | None:
     try:
-        return psutil.Process(pid)
-    except (ValueError, psutil.Error):
+        return psutil.Process(pid) if pid else None
+    except (ValueError, psutil.Error):  # it is hidden from us
         return None
 
 
 def _runs(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
+    except psutil.NoSuchProcess:
         return False
 
 

@@ -16,6 +16,7 @@ import psutil
 import structlog
 import zmq
 
+from raymq import daemon
 from raymq.errors import RemoteProtocolError
 from raymq.protocol import versions
 from raymq.protocol.channel import Arrived, Delivered, Received
@@ -25,6 +26,7 @@ from raymq.protocol.route import Lane
 from raymq_bridge import cluster
 from raymq_bridge.attachment import Attachment
 from raymq_bridge.link import Ended, Event, Link, LinkState, Opened, Reopened
+from raymq_bridge.sentry import Place, Sentry
 from raymq_bridge.shelf import Shelf
 
 DRAIN = 100
@@ -32,6 +34,9 @@ DRAIN = 100
 
 SHUTDOWN_TIME = 10.0
 """Seconds that Ray gets to end the job in good order; then the process just ends, which Ray notices too."""
+
+_SYMPTOMS = ("bridge-stopped", "internal-error")
+"""Ends that a dead cluster brings about: the supervisor stops its bridges, and calls into Ray raise what they like."""
 
 
 class Bridge:
@@ -51,9 +56,11 @@ class Bridge:
         self._log = log
         self._description = {**versions.description(), "ray": cluster.VERSION}
         self._link = Link(uuid.uuid4().bytes, os.getpid(), self._description, time.monotonic())
-        self._connected: queue.SimpleQueue[dict[str, Any] | Exception] = queue.SimpleQueue()
+        self._connected: queue.SimpleQueue[tuple[dict[str, Any], Place] | Exception] = queue.SimpleQueue()
         self._stopping = False
         self._attachment: Attachment | None = None
+        self._sentry: Sentry | None = None
+        self._cluster_lost = ""
         self._job: dict[str, Any] = {}
         self._shelf = Shelf()
         self._process = psutil.Process()
@@ -118,8 +125,8 @@ class Bridge:
             for dealer in lanes.values():
                 if dealer in ready:
                     self._drain(dealer)
-        if self._stopping and self._link.state is LinkState.SERVING:
-            self._link.ended("bridge-stopped", "the bridge of this session was stopped")
+        if self._stopping:
+            self._end("bridge-stopped", "the bridge of this session was stopped")
         for lane, frames in self._link.poll(time.monotonic())[0]:
             self._send(lanes[lane], frames)
 
@@ -145,8 +152,7 @@ class Bridge:
     def _broken(self, error: RemoteProtocolError) -> None:
         self._counters["malformed"] += 1
         self._log.warning("malformed", error=str(error))
-        if self._link.state is LinkState.SERVING:
-            self._link.ended("protocol-error", f"the client broke the protocol: {error}")
+        self._end("protocol-error", f"the client broke the protocol: {error}")
 
     def _act(self, events: list[Event]) -> None:
         for event in events:
@@ -171,14 +177,19 @@ class Bridge:
             self._connected.put(error)
         self._wake()
 
-    def _on_connected(self, job: dict[str, Any] | Exception) -> None:
-        if isinstance(job, Exception):
-            self._log.warning("no_job", error=str(job))
-            if isinstance(job, cluster.NoCluster):
-                self._link.failed("no-cluster", str(job))
+    def _on_connected(self, connected: tuple[dict[str, Any], Place] | Exception) -> None:
+        if isinstance(connected, Exception):
+            self._log.warning("no_job", error=str(connected))
+            if isinstance(connected, cluster.NoCluster):
+                self._link.failed("no-cluster", str(connected))
             else:
-                self._link.failed("bad-job", f"the Ray job could not be started: {type(job).__name__}: {job}")
+                text = f"{type(connected).__name__}: {connected}"
+                self._link.failed("bad-job", f"the Ray job could not be started: {text}")
             return
+        job, place = connected
+        daemon.tell("joined", raylet=place.raylet)
+        self._sentry = Sentry(place, self._on_cluster_lost)
+        self._sentry.start()
         self._job = {**self._description, **job, "pid": os.getpid(), "host": platform.node()}
         self._attach("session_opened")
 
@@ -199,6 +210,8 @@ class Bridge:
 
     def _tend(self, now: float) -> None:
         """Do what the executor has asked for."""
+        if self._cluster_lost:
+            self._end("cluster-lost", self._cluster_lost)
         attachment = self._attachment
         if attachment is None or self._link.state is not LinkState.SERVING:
             return
@@ -208,17 +221,40 @@ class Bridge:
             self._link.reports(attachment.objects + len(self._shelf), self._process.memory_info().rss)
         if attachment.failure is not None:
             self._log.error("executor_failed", exc_info=attachment.failure)
-            self._link.ended("internal-error", f"the bridge failed, which is a bug in raymq: {attachment.failure!r}")
+            self._end("internal-error", f"the bridge failed, which is a bug in raymq: {attachment.failure!r}")
         elif isinstance(attachment.farewell, Goodbye):
-            self._link.ended("goodbye", "the client said goodbye")
+            self._end("goodbye", "the client said goodbye")
         elif isinstance(attachment.farewell, Detach):
             self._link.left(attachment.farewell.ttl)
             attachment.farewell = None
 
     # --- the end
 
+    def _on_cluster_lost(self, news: str) -> None:
+        """Called from the sentry's thread."""
+        self._cluster_lost = news
+        self._wake()
+
+    def _end(self, code: str, message: str) -> None:
+        """End the session from this side, and say why; what a dead cluster brings about is laid on it."""
+        if self._link.state is not LinkState.SERVING:
+            return
+        if code in _SYMPTOMS and self._is_cluster_lost():
+            code, message = "cluster-lost", self._cluster_lost
+        self._link.ended(code, message)
+
+    def _is_cluster_lost(self) -> bool:
+        if not self._cluster_lost and self._sentry is not None:
+            self._cluster_lost = self._sentry.glance()
+        return bool(self._cluster_lost)
+
     def _shut_down(self) -> None:
         """End the Ray job; a call that is stuck in Ray must not keep the process, and with it the job, alive."""
+        self._log.info("bridge_stops", counters=dict(self._counters))
+        if self._is_cluster_lost():
+            os._exit(0)  # no job is left to end, and Ray would take its time to find that out
+        if self._sentry is not None:
+            self._sentry.stop()
         watchdog = threading.Timer(SHUTDOWN_TIME, os._exit, (1,))
         watchdog.daemon = True
         watchdog.start()
@@ -226,4 +262,3 @@ class Bridge:
             self._attachment.stop()
         cluster.disconnect()
         watchdog.cancel()
-        self._log.info("bridge_stopped", counters=dict(self._counters))

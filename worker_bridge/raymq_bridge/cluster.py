@@ -10,6 +10,7 @@ import inspect
 import io
 import os
 import socket
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +21,9 @@ import ray.exceptions
 import ray.util
 from ray._private.ray_logging import global_worker_stdstream_dispatcher
 from ray._private.worker import print_worker_logs
+from ray.experimental import internal_kv
+
+from raymq_bridge.sentry import Place
 
 INTERNALS = (
     "ObjectRef._on_completed(callback)",
@@ -30,6 +34,8 @@ INTERNALS = (
     "ActorHandle._actor_id",
     "ray._private.ray_logging.global_worker_stdstream_dispatcher",
     "ray._private.worker.print_worker_logs",
+    "RayContext.address_info['raylet_socket_name']",
+    "ray.experimental.internal_kv._internal_kv_get('extra_usage_tag_gcs_storage', namespace='usage_stats')",
 )
 
 REACH_TIME = 5.0
@@ -42,7 +48,7 @@ class NoCluster(Exception):
     """The Ray cluster cannot be reached."""
 
 
-def connect(address: str, job: dict[str, Any], redis: dict[str, str]) -> dict[str, Any]:
+def connect(address: str, job: dict[str, Any], redis: dict[str, str]) -> tuple[dict[str, Any], Place]:
     """Become a driver of the cluster: a Ray job of its own.
 
     Args:
@@ -51,7 +57,7 @@ def connect(address: str, job: dict[str, Any], redis: dict[str, str]) -> dict[st
         redis: ``username`` and ``password`` for the cluster's Redis, either may be missing.
 
     Returns:
-        ``job_id``, ``node_id``, ``dashboard_url``, ``namespace``, ``address``.
+        ``job_id``, ``node_id``, ``dashboard_url``, ``namespace``, ``address``; and what to watch from now on.
 
     Raises:
         NoCluster: nothing answers at the address, or it refuses us.
@@ -67,18 +73,45 @@ def connect(address: str, job: dict[str, Any], redis: dict[str, str]) -> dict[st
             configure_logging=False,
             **options,
         )
-    except (ConnectionError, ray.exceptions.RayError) as error:
+    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:  # RuntimeError: it is still on its way up
         raise NoCluster(f"no Ray cluster at {address}: {_causes(error)}") from error
     # Workers' output goes to the client, not to the bridge's own log.
     global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
     here = ray.get_runtime_context()
-    return {
+    described = {
         "job_id": here.get_job_id(),
         "node_id": here.get_node_id(),
         "namespace": here.namespace,
         "dashboard_url": context.dashboard_url or "",
         "address": context.address_info["address"],
     }
+    place = Place(
+        address=context.address_info["address"],
+        raylet=_peer_of(context.address_info.get("raylet_socket_name") or ""),
+        fault_tolerant=_storage() in ("redis", "rocksdb") or any(redis.values()),
+    )
+    return described, place
+
+
+def _peer_of(path: str) -> int:
+    """The process that listens at a unix socket; 0 if it cannot be told."""
+    if not hasattr(socket, "SO_PEERCRED"):  # Linux alone has it
+        return 0
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(REACH_TIME)
+            connection.connect(path)
+            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    except OSError:
+        return 0
+    pid: int = struct.unpack("3i", credentials)[0]
+    return pid
+
+
+def _storage() -> str:
+    """Where the GCS keeps its tables: "memory", "redis" or "rocksdb"; empty if it does not tell."""
+    told = internal_kv._internal_kv_get(b"extra_usage_tag_gcs_storage", namespace=b"usage_stats")
+    return told.decode(errors="replace") if told else ""
 
 
 def _check_reachable(address: str) -> None:

@@ -7,12 +7,16 @@ process that started Ray, which is how they are told from everybody else's.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
 import psutil
 
 _POLL = 0.05
+
+_KILL_TIME = 3.0
+"""Seconds that a process gets to be gone once it was killed."""
 
 
 def lead_a_session() -> bool:
@@ -38,10 +42,20 @@ def end_others_of_session(patience: float) -> int:
     deadline = time.monotonic() + patience
     while (left := _others()) and time.monotonic() < deadline:
         time.sleep(_POLL)
-    for process in left:
-        process.kill()
-    psutil.wait_procs(left, timeout=patience)
+    _kill(left)
     return len(left)
+
+
+def end_descendants() -> None:
+    """End all processes that this one started, and those that they started."""
+    _kill(psutil.Process().children(recursive=True))
+
+
+def _kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(processes, timeout=_KILL_TIME)
 
 
 def _others() -> list[psutil.Process]:

@@ -1,8 +1,9 @@
 """Holds a Ray cluster on this machine until it is told to stop: ``python -m raymq_bridge.local_cluster``.
 
 It runs as a process of its own, so that the cluster outlives each bridge and bridges can come and go. It tells
-its one event, ``ready`` or ``failed``, as a line of JSON on stdout. SIGTERM, SIGINT, and with ``--supervised``
-the end of stdin too (the supervisor is gone) stop it; then no process and no file of the cluster is left.
+what happens, ``ready`` or ``failed``, as lines of JSON on stdout. SIGTERM, SIGINT, and with ``--supervised``
+the end of stdin too (the supervisor is gone) stop it; then no process and no file of the cluster is left. It also ends
+when the cluster does, whose own processes do not watch over each other.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import select
 import signal
 import sys
 import tempfile
@@ -19,7 +21,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from raymq import daemon
-from raymq_bridge import leftovers, local_ray
+from raymq_bridge import leftovers, local_ray, vitals
 
 _LONGEST = "/session_2026-11-23_06-26-13_532880_4194304/sockets/dash_TaskEventsHead"
 """What Ray appends to its temp dir for a socket, at its longest: one of its dashboard's."""
@@ -30,6 +32,12 @@ _TEMP_DIR_MAX = 107 - len(_LONGEST)
 
 _PATIENCE = 3.0
 """Seconds that Ray's processes have to end by themselves after Ray was shut down."""
+
+_LOOK_INTERVAL = 0.5
+"""Seconds between two looks at the cluster's processes."""
+
+_DIED = 3
+"""Our exit code when the cluster has ended under us."""
 
 
 class Stop(BaseException):
@@ -44,11 +52,13 @@ def main() -> int:
     daemon.claim_stdout()  # for events; Ray prints there too
     try:
         with private_directory(options.directory) as directory:
+            code = 0
             try:
-                return hold(options, directory)
+                code = hold(options, directory)
             finally:
                 _on_stop_signals(signal.SIG_IGN)
-                stop(alone)
+                stop(alone, died=code == _DIED)
+            return code
     except (Stop, SystemExit):  # SystemExit: while it starts, Ray has a handler of its own for SIGTERM
         return 0
 
@@ -86,24 +96,35 @@ def hold(options: argparse.Namespace, directory: Path) -> int:
         return 1
     _on_stop_signals(_raise_stop)  # ray.init() put in its own
     daemon.tell("ready", address=address, env=env, started=True)
-    wait_for_stop(options.supervised)
+    died = wait_for_stop(options.supervised, vitals.find())
+    if died:
+        daemon.tell("failed", message=died)
+        return _DIED
     return 0
 
 
-def stop(alone: bool) -> None:
+def stop(alone: bool, *, died: bool) -> None:
     """End the cluster, and with it all that is left in the session, if nobody else is in there."""
-    if "ray" in sys.modules:
+    if died:
+        leftovers.end_descendants()  # Ray itself would wait for those that are gone
+    elif "ray" in sys.modules:
         local_ray.stop_local()
     if alone:
-        leftovers.end_others_of_session(_PATIENCE)
+        leftovers.end_others_of_session(0.0 if died else _PATIENCE)
 
 
-def wait_for_stop(supervised: bool) -> None:
-    """Block until stdin ends (if supervised) or a signal raises ``Stop``."""
-    while supervised and sys.stdin.buffer.read(4096):
-        pass
-    while not supervised:
-        signal.pause()
+def wait_for_stop(supervised: bool, vital: list[vitals.Vital]) -> str:
+    """Block until stdin ends (if supervised), a signal raises ``Stop``, or one of the vital processes ends.
+
+    Returns:
+        Which of them ended, and how; empty if we are to stop.
+    """
+    stdin = [0] if supervised else []
+    while not (died := vitals.first_death(vital)):
+        readable, _, _ = select.select(stdin, [], [], _LOOK_INTERVAL)
+        if readable and not os.read(0, 4096):
+            break
+    return died
 
 
 @contextlib.contextmanager
@@ -132,4 +153,7 @@ def _raise_stop(number: int, frame: FrameType | None) -> NoReturn:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    if exit_code == _DIED:
+        os._exit(exit_code)  # Ray's handler of exits would wait for a cluster that is gone
+    sys.exit(exit_code)
