@@ -7,21 +7,17 @@ import json
 import os
 import subprocess
 import sys
-from collections import deque
 from collections.abc import Mapping
 
 import psutil
 
 from raymq_cli.children import parse_line
 from raymq_cli.events import Died, Event, Joined, Tell
+from raymq_cli.last_words import LastWords
 from raymq_cli.pipes import Lines, Writer
 
 LEFTOVERS_PATIENCE = 3.0
 """Seconds that the processes which a dead child leaves behind have to end by themselves."""
-
-LINES_KEPT = 10
-LINE_MAX = 300
-"""Characters of each: enough of a log's end to tell why a process died."""
 
 
 class ChildProcess:
@@ -39,13 +35,9 @@ class ChildProcess:
         )
         self.stdin = Writer(self.popen.stdin)
         self.stdout, self.stderr = Lines(self.popen.stdout), Lines(self.popen.stderr)
-        self.last_lines: deque[str] = deque(maxlen=LINES_KEPT)
+        self.last_words = LastWords()
         self.ended_at: float | None = None
         self._raylet: psutil.Process | None = None
-
-    @property
-    def last_line(self) -> str:
-        return self.last_lines[-1] if self.last_lines else ""
 
     def tell(self, action: Tell) -> None:
         """Write a line to the child's stdin."""
@@ -64,8 +56,7 @@ class ChildProcess:
                 events.append(event)
         for line in self.stderr.read():
             _copy(line)
-            if line.strip():
-                self.last_lines.append(line.decode(errors="replace").strip()[:LINE_MAX])
+            self.last_words.hear(line.decode(errors="replace"))
         return events
 
     def has_just_died(self, now: float) -> bool:
@@ -78,7 +69,7 @@ class ChildProcess:
     def death(self, *, out_of_memory: bool) -> Died:
         """How it ended, after its pipes were read."""
         node_ended = self._raylet is not None and not _runs(self._raylet)
-        return Died(self.number, self.popen.returncode, tuple(self.last_lines), out_of_memory, node_ended)
+        return Died(self.number, self.popen.returncode, self.last_words.telling(), out_of_memory, node_ended)
 
     def is_gone(self, now: float) -> bool:
         """Whether the child ended and nothing of it is left; what won't end by itself is killed."""

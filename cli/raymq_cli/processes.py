@@ -126,7 +126,7 @@ class Runner:
                 self._events.append(child.death(out_of_memory=killed and self._oom_kills.has_risen_to(oom.kills())))
             if gone:
                 self._forget(child)
-                self._events.append(Exited(child.number, child.popen.returncode, child.last_line))
+                self._events.append(Exited(child.number, child.popen.returncode, child.last_words.last))
 
     def _advance(self) -> None:
         """Hand the core what happened, each event after the actions that the one before it led to."""

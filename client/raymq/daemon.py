@@ -104,13 +104,13 @@ def clock() -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
 
 
-def how_it_ended(code: int) -> str:
+def how_it_ended(code: int, what: str = "it") -> str:
     """What a process's exit code says, for people; it is minus the signal's number if a signal ended it."""
     if code >= 0:
-        return f"it ended with code {code}"
+        return f"{what} ended with code {code}"
     number = -code
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-    return f"{name} ended it"
+    return f"{name} ended {what}"
 
 
 def stop_on_signals(stop: Callable[[], None]) -> None:

@@ -9,12 +9,10 @@ import secrets
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ import psutil
 import pytest
 
 import raymq as ray
-from tests.integration.conftest import CI_PATIENCE, HEAD_PYTHON, Head, running_head, wait_until
+from tests.integration.conftest import CI_PATIENCE, HEAD_PYTHON, Head, running_head
 
 pytestmark = pytest.mark.cluster
 
@@ -124,20 +122,27 @@ def test_a_bridge_that_crashes_leaves_its_last_lines(cluster: Head, call: tuple[
     session.close()
 
 
+CRASH = """
+import ctypes, threading
+main = ctypes.c_ulong(threading.main_thread().ident)
+ctypes.pythonapi.PyThreadState_SetAsyncExc(main, ctypes.py_object(ZeroDivisionError))
+"""
+
+
 def test_a_traceback_is_among_the_last_lines(cluster: Head) -> None:
+    """Of an error in the bridge's own loop, say."""
     session = cluster.connect()
-    pid = cluster.bridge_pid(session)
-    code = "import signal, threading, os\nsignal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)"
-    session.put(Fatal(exec, "import signal\nsignal.signal(signal.SIGUSR1, lambda *_: 1 / 0)" if False else code))
+    session.put(Fatal(exec, CRASH))
     text = Waiter(lambda: session.get(endless(session))).lost()
-    assert f"pid {pid}" in text
+    assert "it ended with code 1" in text
+    assert "ZeroDivisionError" in text
     session.close()
 
 
 def test_want_of_memory_in_a_call_is_the_error_of_the_call(cluster: Head) -> None:
     """No reason for a bridge to die."""
     with cluster.connect() as session:
-        with pytest.raises(Exception, match="MemoryError"):
+        with pytest.raises(MemoryError):
             session.get(session.put(Fatal(bytes, 1 << 62)))
         assert session.get(session.put(1)) == 1
 
@@ -236,7 +241,9 @@ def test_the_supervisors_own_cluster() -> None:
         for part in ("gcs_server", "raylet", None):
             session = head.connect()
             waiter = Waiter(lambda ref=endless(session): session.get(ref))
-            holder = next(p for p in psutil.Process(head.process.pid).children() if "raymq_bridge.local_cluster" in p.cmdline())
+            holder = next(
+                p for p in psutil.Process(head.process.pid).children() if "raymq_bridge.local_cluster" in p.cmdline()
+            )
             killed = time.monotonic()
             (next(c for c in holder.children() if c.name() == part) if part else holder).kill()
             text = waiter.lost()

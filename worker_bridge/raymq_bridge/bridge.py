@@ -187,6 +187,7 @@ class Bridge:
                 self._link.failed("bad-job", f"the Ray job could not be started: {text}")
             return
         job, place = connected
+        daemon.stop_on_signals(self.stop)  # Ray has put in its own, which dumps stacks and may hang in there
         daemon.tell("joined", raylet=place.raylet)
         self._sentry = Sentry(place, self._on_cluster_lost)
         self._sentry.start()

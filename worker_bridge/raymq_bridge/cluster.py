@@ -10,7 +10,6 @@ import inspect
 import io
 import os
 import socket
-import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,7 +22,7 @@ from ray._private.ray_logging import global_worker_stdstream_dispatcher
 from ray._private.worker import print_worker_logs
 from ray.experimental import internal_kv
 
-from raymq_bridge.sentry import Place
+from raymq_bridge.sentry import Place, peer_of
 
 INTERNALS = (
     "ObjectRef._on_completed(callback)",
@@ -87,25 +86,10 @@ def connect(address: str, job: dict[str, Any], redis: dict[str, str]) -> tuple[d
     }
     place = Place(
         address=context.address_info["address"],
-        raylet=_peer_of(context.address_info.get("raylet_socket_name") or ""),
+        raylet=peer_of(context.address_info.get("raylet_socket_name") or ""),
         fault_tolerant=_storage() in ("redis", "rocksdb") or any(redis.values()),
     )
     return described, place
-
-
-def _peer_of(path: str) -> int:
-    """The process that listens at a unix socket; 0 if it cannot be told."""
-    if not hasattr(socket, "SO_PEERCRED"):  # Linux alone has it
-        return 0
-    try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(REACH_TIME)
-            connection.connect(path)
-            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    except OSError:
-        return 0
-    pid: int = struct.unpack("3i", credentials)[0]
-    return pid
 
 
 def _storage() -> str:

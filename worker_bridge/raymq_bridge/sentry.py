@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from raymq import daemon
 from raymq_bridge.watch import Gcs, Watch
 
 INTERVAL = 1.0
@@ -21,7 +22,7 @@ SECOND_LOOK = 0.2
 """Seconds until the next one when something was missing."""
 
 KNOCK_TIME = 1.0
-"""Seconds that a connection to the GCS may take."""
+"""Seconds that a connection may take."""
 
 _ON_THE_WAY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT)
 """What a connection fails with when there is no way to the machine."""
@@ -77,7 +78,7 @@ class Sentry:
 
     def news(self, what: str) -> str:
         """What a client is told."""
-        return f"the Ray cluster at {self._place.address} is gone: {what}"
+        return f"the Ray cluster at {self._place.address} is gone: {what} (at {daemon.clock()})"
 
     def glance(self) -> str:
         """Look once, for whoever has to know it now: the news if something is missing, or nothing."""
@@ -116,3 +117,18 @@ def _process(pid: int) -> psutil.Process | None:
         return psutil.Process(pid) if pid else None
     except psutil.Error:  # it is hidden from us
         return None
+
+
+def peer_of(path: str) -> int:
+    """The process that listens at a unix socket; 0 if it cannot be told."""
+    if not hasattr(socket, "SO_PEERCRED"):  # Linux alone has it
+        return 0
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(KNOCK_TIME)
+            connection.connect(path)
+            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    except OSError:
+        return 0
+    pid: int = struct.unpack("3i", credentials)[0]
+    return pid

@@ -25,8 +25,8 @@ class Vital:
             code = self._process.wait(timeout=0)
         except psutil.TimeoutExpired:
             return ""
-        how = "it ended" if code is None else daemon.how_it_ended(code)
-        return f"its {self._name} (pid {self._process.pid}): {how}"
+        what = f"its {self._name} (pid {self._process.pid})"
+        return f"{what} ended" if code is None else daemon.how_it_ended(code, what)
 
 
 def find() -> list[Vital]:
