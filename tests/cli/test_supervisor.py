@@ -10,9 +10,12 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from raymq.daemon import how_it_ended
+from raymq_cli.child import START_LIMIT, STOP_LIMIT
 from raymq_cli.events import (
     Action,
     Announce,
+    Died,
     Event,
     Exited,
     Failed,
@@ -25,8 +28,9 @@ from raymq_cli.events import (
     Spawn,
     Spawned,
     StopRequested,
+    Tell,
 )
-from raymq_cli.supervisor import STABLE_AFTER, START_LIMIT, STARTS_AT_ONCE, STOP_LIMIT, Plan, Supervisor, how_it_ended
+from raymq_cli.supervisor import STABLE_AFTER, STARTS_AT_ONCE, Plan, Supervisor
 
 BROKER = "127.0.0.1:10001"
 GCS = "10.0.0.1:6379"
@@ -86,6 +90,12 @@ class World:
 
     def forget(self) -> None:
         self.actions.clear()
+
+    def told(self) -> list[Tell]:
+        """What the broker was told."""
+        told = [action for action in self.actions if isinstance(action, Tell)]
+        assert {tell.child for tell in told} <= {self.child(Role.BROKER)}
+        return told
 
 
 @pytest.fixture
@@ -211,12 +221,12 @@ class TestFailingStart:
     [
         (-9, "SIGKILL ended it"),
         (-40, "signal 40 ended it"),
-        (3, "it ended with code 3: oh"),
-        (0, "it ended with code 0: oh"),
+        (3, "it ended with code 3"),
+        (0, "it ended with code 0"),
     ],
 )
 def test_how_a_process_ended(code: int, words: str) -> None:
-    assert how_it_ended(Exited(1, code, "oh")) == words
+    assert how_it_ended(code) == words
 
 
 class TestPool:
@@ -316,6 +326,106 @@ class TestDeath:
         assert note.fields["retry_in"] == 0.5
 
 
+class TestWord:
+    """What the broker is told."""
+
+    def test_a_bridge_that_died_is_told_at_once(self, world: World) -> None:
+        """Not only when all that it started is gone."""
+        bridge = world.child(Role.BRIDGE)
+        world.forget()
+        world.tell(Died(bridge, 7, ("one", "two")))
+        fields = {"bridge": 1000 + bridge, "reason": "it ended with code 7", "lines": ["one", "two"]}
+        assert world.told() == [Tell(world.child(Role.BROKER), "bridge_ended", fields)]
+        world.tell(Exited(bridge, 7, "two"))
+        assert len(world.told()) == 1
+        (note,) = [a for a in world.actions if isinstance(a, Note) and a.event == "bridge_died"]
+        assert note.fields["reason"] == "it ended with code 7: two"
+
+    @pytest.mark.parametrize(
+        ("code", "out_of_memory", "reason"),
+        [
+            (-9, False, "SIGKILL ended it"),
+            (-9, True, "SIGKILL ended it, most likely the kernel's out-of-memory killer"),
+            (-11, True, "SIGSEGV ended it"),
+            (1, True, "it ended with code 1"),
+        ],
+    )
+    def test_want_of_memory(self, world: World, code: int, out_of_memory: bool, reason: str) -> None:
+        world.tell(Died(world.child(Role.BRIDGE), code, out_of_memory=out_of_memory))
+        assert world.told()[-1].fields["reason"] == reason
+
+    def test_a_bridge_that_we_killed_did_not_die_of_want_of_memory(self, world: World) -> None:
+        bridge = world.child(Role.BRIDGE)
+        world.tell(StopRequested())
+        world.wait(STOP_LIMIT[Role.BRIDGE])
+        world.tell(Died(bridge, -9, out_of_memory=True))
+        reason = "raymq ended it (SIGKILL), since it did not stop by itself"
+        assert [tell.fields["reason"] for tell in world.told()] == [reason]
+
+    def test_who_is_told_nothing_dies_unheard(self) -> None:
+        """No broker runs just then."""
+        world = World(cluster=GCS)
+        world.tell(Ready(world.child(Role.BROKER), BROKER))
+        bridge = world.child(Role.BRIDGE)
+        world.tell(Exited(world.child(Role.BROKER), -9))
+        world.tell(Died(bridge, -9))
+        world.tell(Exited(bridge, -9))
+        assert world.done(Tell) == []
+
+    @pytest.mark.parametrize("how", ["died", "failed", "exited"])
+    def test_the_end_of_our_cluster_ends_all_sessions_once(self, world: World, how: str) -> None:
+        bridge, cluster = world.child(Role.BRIDGE), world.child(Role.CLUSTER)
+        world.forget()
+        if how == "failed":
+            world.tell(Failed(cluster, "SIGKILL ended its gcs_server (pid 5)"))
+        if how != "exited":
+            world.tell(Died(cluster, 3 if how == "failed" else -9))
+        world.tell(Exited(cluster, 3 if how == "failed" else -9))
+        why = "SIGKILL ended its gcs_server (pid 5)" if how == "failed" else "SIGKILL ended it"
+        fields = {"bridges": [1000 + bridge], "message": f"the Ray cluster at {GCS} ended: {why}"}
+        assert world.told() == [Tell(world.child(Role.BROKER), "cluster_lost", fields)]
+        assert world.done(Send)[-1] == Send(bridge, signal.SIGTERM)
+        assert world.notes() == ["cluster_died"]
+        world.tell(Died(bridge, 0))
+        world.tell(Exited(bridge, 0))
+        world.wait(1)
+        assert world.core.cluster is None
+        assert world.child(Role.CLUSTER) != cluster
+
+    def test_a_cluster_that_does_not_get_away_is_killed(self, world: World) -> None:
+        cluster = world.child(Role.CLUSTER)
+        world.tell(Failed(cluster, "its raylet ended"))
+        world.wait(STOP_LIMIT[Role.CLUSTER])
+        assert Send(cluster, signal.SIGKILL) in world.actions
+
+    def test_a_cluster_that_we_stop_is_not_lost(self, world: World) -> None:
+        world.tell(StopRequested())
+        world.tell(Died(world.child(Role.CLUSTER), 0))
+        assert world.told() == []
+
+    def test_the_end_of_who_found_a_cluster_is_none_of_the_cluster(self) -> None:
+        world = World()
+        finder = world.child(Role.CLUSTER)
+        world.tell(Ready(world.child(Role.BROKER), BROKER))
+        world.tell(Ready(finder, GCS, ours=False))
+        world.tell(Died(finder, 0))
+        world.tell(Exited(finder, 0))
+        assert world.told() == []
+        assert world.core.cluster == GCS
+
+    @pytest.mark.parametrize("code", [1, 0])
+    def test_a_bridge_whose_raylet_went_before_it_died_of_that(self, code: int) -> None:
+        """Unless it said so itself, and ended well."""
+        world = World(cluster=GCS)
+        world.tell(Ready(world.child(Role.BROKER), BROKER))
+        bridge = world.child(Role.BRIDGE)
+        world.tell(Died(bridge, code, node_ended=True))
+        text = f"the Ray cluster at {GCS} is gone: the raylet of this node has ended"
+        lost = [Tell(world.child(Role.BROKER), "cluster_lost", {"bridges": [1000 + bridge], "message": text})]
+        assert world.told()[:-1] == (lost if code else [])
+        assert world.told()[-1].event == "bridge_ended"
+
+
 class TestStop:
     def test_bridges_stop_first_then_the_broker_then_the_cluster(self, world: World) -> None:
         bridge, broker, cluster = (world.child(role) for role in (Role.BRIDGE, Role.BROKER, Role.CLUSTER))
@@ -384,6 +494,7 @@ class AnyOrder(RuleBasedStateMachine):
         if child is not None:
             if failed:
                 self.world.tell(Failed(child, "so it is"))
+            self.world.tell(Died(child, code, ("line",), out_of_memory=failed, node_ended=failed))
             self.world.tell(Exited(child, code))
 
     @precondition(lambda self: self.world.core.broker)
