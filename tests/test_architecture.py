@@ -115,8 +115,9 @@ def test_imports_run_in_no_circle() -> None:
 CORES = [
     *(name for name in MODULES if within(name, ("raymq.protocol",))),
     "raymq.connection",
-    *(name for name in MODULES if within(name, ("raymq_broker",)) and not name.endswith(("server", "__main__"))),
-    "raymq_bridge.link", "raymq_bridge.inbox", "raymq_bridge.table",
+    *(name for name in MODULES if within(name, ("raymq_broker",)) and not name.endswith((".server", ".__main__"))),
+    "raymq_bridge.link", "raymq_bridge.inbox", "raymq_bridge.table", "raymq_bridge.watch",
+    "raymq_cli.backoff", "raymq_cli.events", "raymq_cli.last_words", "raymq_cli.child", "raymq_cli.supervisor",
     "raymq.duration",
 ]  # fmt: skip
 IMPURE = (

@@ -281,7 +281,7 @@ def test_the_codes_of_ends_are_those_of_the_code() -> None:
     in_code = (
         codes_given_in(BROKER, "end", "end_and_close", "Ending")
         | codes_given_to(LINK, "Ended")
-        | codes_given_to(ROOT / "worker_bridge/raymq_bridge/bridge.py", "ended")
+        | codes_given_to(ROOT / "worker_bridge/raymq_bridge/bridge.py", "_end")
         | codes_given_to(client / "connection.py", "_end")
         | codes_given_to(client / "wire.py", "Ended")
     )
@@ -317,7 +317,7 @@ def test_the_states_of_a_session_are_those_of_the_broker() -> None:
 
 def test_the_states_of_a_bridge_are_those_of_the_broker() -> None:
     rows = table("state", "event", "next", holding="busy")
-    assert {row["state"] for row in rows} - {"(none)"} == states(ENTITIES, "BridgeState")
+    assert {name for row in rows for name in _names(row["state"])} - {"(none)"} == states(ENTITIES, "BridgeState")
 
 
 def test_the_states_of_a_client_are_those_of_the_code() -> None:

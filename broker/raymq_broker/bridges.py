@@ -192,6 +192,8 @@ class Bridges:
 
     def beat(self, bridge: Bridge) -> None:
         """A heartbeat, and what the bridge has not answered yet: a connection that broke may have lost it."""
+        if bridge.state is BridgeState.DEAD:
+            return
         self._outbox.ping(Side.BRIDGES, bridge)
         session = self._registry.served_by(bridge)
         if session is not None and session.state is SessionState.OPENING:

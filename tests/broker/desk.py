@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from raymq.protocol.control import decode_control, encode_control
 from raymq.protocol.limits import Timing
 from raymq.protocol.route import SWITCHED, Kind, Lane, decode_route, encode_route
-from raymq_broker.actions import Action, Came, Log, Pool, Send, Side, Unreachable
+from raymq_broker.actions import Action, BridgeEnded, Came, ClusterLost, Log, Pool, Send, Side, Unreachable
 from raymq_broker.core import Broker
 from raymq_broker.entities import BridgeState, SessionState
 from raymq_broker.lifecycle import Settings
@@ -62,6 +62,10 @@ class Desk:
 
     def lost(self, side: Side, peer: bytes) -> list[Said]:
         return self._did(self.broker.handle(Unreachable(side, peer), self.now))
+
+    def tell(self, event: BridgeEnded | ClusterLost) -> list[Said]:
+        """The supervisor's word."""
+        return self._did(self.broker.handle(event, self.now))
 
     def wait(self, seconds: float) -> list[Said]:
         """Let time pass, with a tick whenever one is due; heartbeats are not told."""
@@ -180,6 +184,7 @@ def check_invariants(broker: Broker) -> None:
     for bridge in broker.bridges.values():
         assert (bridge.session is None) is (bridge.state is BridgeState.IDLE)
         assert bridge.state is not BridgeState.GONE or len(bridge.lanes) < len(Lane)
+        assert bool(bridge.death) is (bridge.state is BridgeState.DEAD)
     idle = [b for b in broker.bridges.values() if b.state is BridgeState.IDLE and len(b.lanes) == len(Lane)]
     assert not idle or not pool_of(broker).waiting, "nobody waits while a bridge is idle"
     assert broker.sessions.keys().isdisjoint(broker.registry.ended)

@@ -14,7 +14,7 @@ from raymq.protocol.codec import pack
 from raymq.protocol.control import CONTROL
 from raymq.protocol.limits import Timing
 from raymq.protocol.route import SWITCHED, Kind, Lane, encode_route
-from raymq_broker.actions import Side
+from raymq_broker.actions import BridgeEnded, ClusterLost, Side
 from raymq_broker.entities import SessionState
 from raymq_broker.lifecycle import Settings
 from tests.broker.desk import BRIDGE, CLIENT, HELLO, NAMELESS, OPENED, REGISTER, SESSION, TOKEN, Desk, check_empty
@@ -161,10 +161,17 @@ def packets(draw: st.DrawFn) -> list[bytes]:
     return [route, pack(fields)]
 
 
+pids = st.integers(41, 43)
+words = st.one_of(
+    st.builds(BridgeEnded, pids, st.just("now"), st.just("so it is"), st.just(("line",))),
+    st.builds(ClusterLost, st.frozensets(pids), st.just("now"), st.just("so it is")),
+)
+
 steps = st.one_of(
     st.tuples(st.just("raw"), sides, peers, packets()),
     st.tuples(st.just("raw"), sides, peers, packets()),
     st.tuples(st.just("lost"), sides, peers),
+    st.tuples(st.just("tell"), words),
     st.tuples(st.just("wait"), st.sampled_from([0.1, 1.0, 2.5, 5.0, 20.0])),
 )
 
