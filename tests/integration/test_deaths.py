@@ -352,7 +352,7 @@ def test_a_cluster_of_our_own_that_dies_is_replaced(part: str) -> None:
         text = waiter.lost()
         assert waiter.at - killed < 30.0
         what = rf"SIGKILL ended its {part} \(pid {process.pid}\)" if part else "SIGKILL ended it"
-        lost = rf"\(cluster-lost\): the Ray cluster at {address} (ended: {what}|is gone: .*) \(at {UTC}\)\. "
+        lost = rf"\(cluster-lost\): the Ray cluster at {address} (ended: {what}|is gone: .*) \(at {UTC}\)\n"
         assert re.search(lost, text), text
         session.close()
         with head.connect() as again:
