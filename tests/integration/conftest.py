@@ -12,12 +12,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 import raymq
@@ -67,6 +68,16 @@ class Head:
         """The process that serves a session."""
         bridges = self.status()["bridges"]
         return next(bridge["pid"] for bridge in bridges if bridge["session"] == session.id.hex())
+
+    def child(self, module: str) -> psutil.Process:
+        """The one process of it that runs a module; there may be zombies beside it, of those that have just ended."""
+        found = []
+        for process in psutil.Process(self.process.pid).children():
+            with suppress(psutil.ZombieProcess, psutil.NoSuchProcess):
+                if module in process.cmdline():
+                    found.append(process)
+        assert len(found) == 1, found
+        return found[0]
 
     def connect(self, **options: Any) -> raymq.Session:
         """A session on this head; long patience, since on two cores a bridge may take a while to start."""
