@@ -376,7 +376,7 @@ _MODULES = {
     "connection": [ROOT / "client/raymq/connection.py"],
     "client": [ROOT / "client/raymq/wire.py"],
     "broker": BROKER,
-    "bridge": [EXECUTOR],
+    "bridge": [path for path in EXECUTOR.parent.glob("*.py") if path.name != "__main__.py"],
 }
 LIMITS = {row["constant"]: row["value"] for row in table("constant", "value", "unit", "what happens at it")}
 

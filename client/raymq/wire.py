@@ -18,7 +18,7 @@ import zmq.utils.garbage
 
 from raymq.connection import Connection, Ended, Event, State
 from raymq.errors import RemoteProtocolError
-from raymq.protocol.channel import Arrived, Delivered, Received
+from raymq.protocol.channel import MESSAGE_COST, Arrived, Delivered, Received
 from raymq.protocol.limits import MESSAGE_MAX, REFS_PER_MESSAGE, Timing
 from raymq.protocol.messages import Coming, Detach, Goodbye, Message, Pickled, Release
 from raymq.protocol.route import Lane
@@ -30,10 +30,6 @@ BACKLOG_MAX = 64 << 20
 
 DRAIN = 100
 """Packets taken from one socket before the other things get their turn."""
-
-
-MESSAGE_COST = 100
-"""Bytes that a message counts in the backlog beside its payload."""
 
 
 class _Posted(NamedTuple):

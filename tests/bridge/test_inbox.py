@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raymq.protocol.limits import INLINE_MAX
 from raymq.protocol.messages import (
     FROM_CLIENT,
     Call,
@@ -26,7 +27,7 @@ from raymq.protocol.messages import (
     Unfetch,
     Watch,
 )
-from raymq_bridge.inbox import Inbox, touches
+from raymq_bridge.inbox import TOUCH_COST, Inbox, touches
 
 SMALL = Pickled(b"small")
 LARGE = Pickled(b"large", (), (9,))
@@ -61,7 +62,7 @@ def test_small_messages_pass_at_once() -> None:
     inbox = Inbox()
     for message in (put(1), Fetch([1]), Goodbye()):
         assert inbox.take(message) == [message]
-    assert len(inbox) == 0
+    assert inbox.nbytes == 0
 
 
 def test_a_large_payload_delays_what_needs_it_and_nothing_else() -> None:
@@ -70,9 +71,9 @@ def test_a_large_payload_delays_what_needs_it_and_nothing_else() -> None:
     assert inbox.take(put(1, transfer=5)) == []
     assert inbox.take(uses) == []
     assert inbox.take(other) == [other]
-    assert len(inbox) == 2
+    assert inbox.nbytes == TOUCH_COST * 4
     assert inbox.arrive(5, LARGE) == [Put(1, LARGE), uses]
-    assert len(inbox) == 0
+    assert inbox.nbytes == 0
 
 
 def test_what_waits_for_one_that_waits_waits_too() -> None:
@@ -93,6 +94,19 @@ def test_payloads_that_arrive_in_another_order() -> None:
     assert inbox.arrive(6, LARGE) == []
     assert inbox.arrive(7, LARGE) == [Put(3, LARGE)]
     assert inbox.arrive(5, LARGE) == [Put(1, LARGE), Call([2], 1, "m", b"", LARGE)]
+
+
+def test_what_waits_is_weighed() -> None:
+    """But for large payloads, which are counted where they arrive."""
+    inbox = Inbox()
+    inbox.take(put(1, transfer=5))
+    inbox.take(Call([2], 1, "m", b"o" * 50, Pickled(b"x" * 500)))
+    assert inbox.nbytes == 2 * TOUCH_COST + 3 * TOUCH_COST + 550
+    inbox.take(Call([3], 1, "m", b"", Coming(6)))
+    inbox.arrive(6, Pickled(bytes(1 << 20)))
+    assert inbox.nbytes == 8 * TOUCH_COST + 550 + INLINE_MAX
+    inbox.arrive(5, LARGE)
+    assert inbox.nbytes == 0
 
 
 def test_goodbye_waits_for_everything() -> None:
@@ -174,8 +188,9 @@ def test_any_sequence(given_: tuple[list[Message], list[int]], data: st.DataObje
             arrived.add(place)
             finish(inbox.arrive(place, Pickled(b"large %d" % place, (), coming.payload.refs)))
         check_waiting(messages[:taken], done, arrived)
-        assert len(inbox) == taken - len(done)
-    assert len(inbox) == 0
+        assert len(inbox._deferred) == taken - len(done)
+        assert inbox.nbytes == sum(deferred.nbytes for deferred in inbox._deferred)
+    assert inbox.nbytes == 0
     assert inbox._blocked == set()
     assert inbox._arrived == {}
     assert sorted(map(repr, done)) == sorted(map(repr, messages))

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from raymq.errors import PayloadTooLarge, RemoteProtocolError
 from raymq.protocol import limits
-from raymq.protocol.channel import Arrived, Channel, Delivered, Event, Received
+from raymq.protocol.channel import MESSAGE_COST, Arrived, Channel, Delivered, Event, Received
 from raymq.protocol.codec import data_header, encode, encode_chunk, join, pack
 from raymq.protocol.messages import (
     NOTHING,
@@ -321,7 +321,7 @@ def test_messages_travel_in_batches() -> None:
     left, right, network = joined()
     for _ in range(10):
         left.channel.send(Fetch([1]))
-    assert left.channel.backlog == 10 * encode(Fetch([1])).nbytes
+    assert left.channel.backlog == 10 * (encode(Fetch([1])).nbytes + MESSAGE_COST)
     assert len(left.poll(network.now)) == 3
     assert left.channel.backlog == 0
     left.put(b"x" * 16)

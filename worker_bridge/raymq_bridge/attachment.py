@@ -6,14 +6,15 @@ nothing to the next client. What they share is the Ray job and the shelf.
 
 from __future__ import annotations
 
-import queue
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from raymq.errors import PayloadTooLarge
 from raymq.protocol.channel import Arrived, Channel, Delivered, Received
-from raymq.protocol.messages import Coming, Detach, Goodbye, Message, Pickled, Value
-from raymq_bridge.executor import Consumed, Executor, Taken
+from raymq.protocol.limits import INLINE_MAX
+from raymq.protocol.messages import Coming, Detach, Goodbye, Pickled
+from raymq_bridge.executor import Executor
+from raymq_bridge.outbox import QUIET, Consumed, Outbox, Taken
 
 
 class Attachment:
@@ -34,9 +35,9 @@ class Attachment:
         """A bug in the executor, or a value that cannot be sent."""
         self._channel = channel
         self._wake = wake
-        self._outbox: queue.SimpleQueue[Message | Consumed | Taken] = queue.SimpleQueue()
+        self._outbox = Outbox(wake)
         self._held: dict[int, int] = {}
-        self._executor = Executor(self._post, self._said_farewell, self._failed, channel.object_max, operations)
+        self._executor = Executor(self._outbox, self._said_farewell, self._failed, channel.object_max, operations)
 
     def start(self) -> None:
         """Begin to carry out what comes."""
@@ -54,15 +55,12 @@ class Attachment:
     def came(self, event: Received | Arrived | Delivered) -> None:
         """Something came over the channel."""
         if isinstance(event, Delivered):
-            self._executor.delivered(self._held.pop(event.transfer, 0))
+            self._outbox.delivered(self._held.pop(event.transfer))
+            self._executor.delivered()
         else:
             self._executor.put(event)
 
     # --- called from the executor's threads
-
-    def _post(self, message: Message | Consumed | Taken) -> None:
-        self._outbox.put(message)
-        self._wake()
 
     def _said_farewell(self, message: Goodbye | Detach) -> None:
         self.farewell = message
@@ -76,17 +74,19 @@ class Attachment:
 
     def take_outbox(self, now: float) -> None:
         """Hand the channel what the executor has sent."""
-        while True:
-            try:
-                message: Any = self._outbox.get_nowait()
-            except queue.Empty:
-                return
+        for message in self._outbox.take():
             if isinstance(message, Consumed):
                 self._channel.consumed(1, now)
             elif isinstance(message, Taken):
                 self._channel.taken(message.nbytes, now)
             else:
                 self._send(message)
+        while self._channel.backlog < QUIET and (rest := self._outbox.take_rest()) is not None:
+            self._send(rest)
+
+    def make_room(self) -> None:
+        """The channel has sent what could go: whoever waits with more may go on."""
+        self._outbox.left(self._channel.backlog)
 
     def _send(self, message: Any) -> None:
         try:
@@ -94,8 +94,7 @@ class Attachment:
             if isinstance(payload, Pickled):
                 announced = self._channel.announce(payload)
                 if isinstance(announced, Coming):
-                    if isinstance(message, Value):
-                        self._held[announced.transfer] = payload.nbytes
+                    self._held[announced.transfer] = payload.nbytes if payload.nbytes > INLINE_MAX else 0
                     message = message._replace(payload=announced)
             self._channel.send(message)
         except PayloadTooLarge as error:

@@ -115,6 +115,8 @@ class Bridge:
             packets, events = self._link.poll(time.monotonic())
             for lane, frames in packets:
                 self._send(lanes[lane], frames)
+            if self._attachment is not None:
+                self._attachment.make_room()
             self._act(events)
             if self._link.state is LinkState.ENDED or self._stopping:
                 break

@@ -7,13 +7,13 @@ import functools
 import operator
 import queue
 import threading
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from raymq import pickling
 from raymq.errors import PayloadTooLarge
 from raymq.protocol.channel import Arrived, Received
-from raymq.protocol.limits import INLINE_MAX, REFS_MAX, TEXT_MAX
+from raymq.protocol.limits import INLINE_MAX, REFS_MAX
 from raymq.protocol.messages import (
     NOTHING,
     Call,
@@ -23,7 +23,6 @@ from raymq.protocol.messages import (
     Failure,
     Fetch,
     Goodbye,
-    Log,
     Message,
     Pickled,
     Put,
@@ -39,24 +38,16 @@ from raymq.protocol.messages import (
 )
 from raymq_bridge import cluster
 from raymq_bridge.failures import DependencyFailed, Failed, clip, describe, own
+from raymq_bridge.fetches import Fetches, guess_size
 from raymq_bridge.inbox import Inbox
+from raymq_bridge.outbox import Consumed, Outbox, Taken
 from raymq_bridge.table import Table
 
-DEFERRED_MAX = 10_000
-"""Messages that may wait for large payloads before the client gets no more credit."""
+DEFERRED_MAX = 16 << 20
+"""Bytes of messages that may wait for large payloads before the client gets no more credit on the calls lane."""
 
-HELD_MAX = 256 << 20
-"""Bytes of large pickled values that may wait to be sent before the next one is pickled."""
-
-
-class Consumed(NamedTuple):
-    """A packet of the calls lane has been dealt with."""
-
-
-class Taken(NamedTuple):
-    """A large payload of so many bytes has been dealt with."""
-
-    nbytes: int
+NO_VALUE = 0, None
+"""Makes the thread of values see whether there is room again."""
 
 
 class _Blank:
@@ -79,7 +70,7 @@ class Executor:
     """Carries out a session's messages, in one thread, and sends values back, in another.
 
     Args:
-        send: hands a message to the connection, or word of what has been dealt with; callable from any thread.
+        outbox: takes messages for the client, and word of what has been dealt with.
         farewell: tells the connection that the client has ended the session, or left it.
         broken: tells the connection that a thread of the executor has failed, which ends the session.
         object_max: bytes that one value may have.
@@ -88,13 +79,14 @@ class Executor:
 
     def __init__(
         self,
-        send: Callable[[Message | Consumed | Taken], None],
+        outbox: Outbox,
         farewell: Callable[[Goodbye | Detach], None],
         broken: Callable[[Exception], None],
         object_max: int,
         operations: Mapping[str, Callable[..., Any]],
     ) -> None:
-        self._send = send
+        self._outbox = outbox
+        self._send = outbox.put
         self._farewell = farewell
         self._broken = broken
         self._object_max = object_max
@@ -105,10 +97,8 @@ class Executor:
         self._inbox = Inbox()
         self._events: queue.SimpleQueue[Received | Arrived | None] = queue.SimpleQueue()
         self._values: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
-        self._fetching: set[int] = set()
-        self._held = 0
-        self._stopped = False
-        self._room = threading.Condition()
+        self._fetches = Fetches()
+        self._watched: set[int] = set()
         self._unconsumed = 0
         self._callee = functools.lru_cache(maxsize=1000)(self._make_callee)
         self._threads = [
@@ -118,7 +108,7 @@ class Executor:
 
     def start(self) -> None:
         """Start both threads."""
-        cluster.listen_to_workers(self._on_lines)
+        cluster.listen_to_workers(self._outbox.add_lines)
         for thread in self._threads:
             thread.start()
 
@@ -126,9 +116,7 @@ class Executor:
         """Make both threads return, after what has come; does not wait, since a call into Ray may take its time."""
         self._events.put(None)
         self._values.put(None)
-        with self._room:
-            self._stopped = True
-            self._room.notify_all()
+        self._outbox.stop()
 
     @property
     def objects(self) -> int:
@@ -139,23 +127,9 @@ class Executor:
         """Take in what came from the client."""
         self._events.put(event)
 
-    def delivered(self, nbytes: int) -> None:
-        """The client holds a large value that was sent to it."""
-        with self._room:
-            self._held -= nbytes
-            self._room.notify()
-
-    def _on_lines(self, stream: str, lines: list[str]) -> None:
-        part: list[str] = []
-        size = 0
-        for line in map(clip, lines):
-            if part and size + len(line) > TEXT_MAX:
-                self._send(Log({"stream": stream}, part))
-                part, size = [], 0
-            part.append(line)
-            size += len(line)
-        if part:
-            self._send(Log({"stream": stream}, part))
+    def delivered(self) -> None:
+        """The client holds a large value that was sent to it: there may be room for another one."""
+        self._values.put(NO_VALUE)
 
     def _guard(self, run: Callable[[], None]) -> None:
         try:
@@ -174,7 +148,7 @@ class Executor:
             else:
                 self._carry_out(self._inbox.arrive(event.transfer, event.payload))
                 self._send(Taken(event.payload.nbytes))
-            while self._unconsumed and len(self._inbox) <= DEFERRED_MAX:
+            while self._unconsumed and self._inbox.nbytes <= DEFERRED_MAX:
                 self._unconsumed -= 1
                 self._send(Consumed())
         # A value that never comes may hold this executor for ever: what its client held is not to stay with it.
@@ -186,6 +160,7 @@ class Executor:
         for message in messages:
             handler = _HANDLERS.get(type(message))
             if handler is not None:
+                self._outbox.wait_for_room()
                 handler(self, message)
 
     # Every handler turns whatever goes wrong into a failure of what the message makes: user code runs in here, by
@@ -245,21 +220,27 @@ class Executor:
 
     def _fetch(self, message: Fetch) -> None:
         for number in message.refs:
-            try:
-                real = self._real(number)
-                if not cluster.is_reference(real):
-                    raise TypeError("only objects have values; this is an actor")
-            except Exception as error:
-                self._send(self._failure(number, self._failed(error, "a reference")))
-                continue
-            self._fetching.add(number)
-            cluster.on_value(real, functools.partial(self._on_value, number))
+            if self._fetches.want(number):
+                self._ask(number)
+
+    def _ask(self, number: int) -> None:
+        """Ask Ray for a value."""
+        try:
+            real = self._real(number)
+            if not cluster.is_reference(real):
+                raise TypeError("only objects have values; this is an actor")
+        except Exception as error:
+            self._on_value(number, self._failed(error, "a reference"))
+            return
+        cluster.on_value(real, functools.partial(self._on_value, number))
 
     def _on_value(self, number: int, value: Any) -> None:
-        self._values.put((number, value))
+        """Ray has handed over a value, in a thread of its own."""
+        kept = self._fetches.came(number, guess_size(value))
+        self._values.put((number, value) if kept else NO_VALUE)
 
     def _unfetch(self, message: Unfetch) -> None:
-        self._fetching.difference_update(message.refs)
+        self._fetches.want_no_more(message.refs)
 
     def _watch(self, message: Watch) -> None:
         pending: dict[int, Any] = {}
@@ -272,8 +253,14 @@ class Executor:
         # What is not pending has an error to be fetched: that is to be ready, too.
         ready = [n for n in message.refs if n not in pending or cluster.identity(pending[n]) in now]
         self._send(Ready(message.request, ready))
-        for number in pending.keys() - set(ready):
-            cluster.on_ready(pending[number], functools.partial(self._send, Ready(0, [number])))
+        for number in pending.keys() - set(ready) - self._watched:
+            self._watched.add(number)
+            cluster.on_ready(pending[number], functools.partial(self._on_ready, number))
+
+    def _on_ready(self, number: int) -> None:
+        """A reference that is watched is ready, says Ray, in a thread of its own."""
+        self._watched.discard(number)
+        self._outbox.became_ready(number)
 
     def _release(self, message: Release) -> None:
         for number in message.refs:
@@ -300,27 +287,35 @@ class Executor:
     def _run_values(self) -> None:
         while (item := self._values.get()) is not None:
             number, value = item
-            if number in self._fetching:
-                self._fetching.discard(number)
-                self._send(self._answer(number, value))
+            if number:
+                self._outbox.wait_for_room()
+                if self._fetches.taken(number):
+                    self._send_value(number, value)
             del item, value
+            for number in self._fetches.again(large=self._outbox.holds_little):
+                self._ask(number)
 
-    def _answer(self, number: int, value: Any) -> Message:
+    def _send_value(self, number: int, value: Any) -> None:
+        answer = self._answer(number, value)
+        payload: Any = answer.payload
+        if payload.nbytes > INLINE_MAX and not self._outbox.holds_little:
+            self._take_back(payload.refs)
+            self._fetches.put_off(number)
+        else:
+            self._send(answer)
+
+    def _answer(self, number: int, value: Any) -> Value | Failure:
+        if isinstance(value, Failed):
+            return self._failure(number, value)
         if cluster.is_error(value):
             return self._failure(number, self._failed(value, ""))
         try:
-            payload = self._dump(value)
+            return Value(number, self._dump(value))
         except PayloadTooLarge as error:
             return self._failure(number, own("PayloadTooLarge", f"the value of type {_name(value)} {error}"))
         except BaseException as error:
             text = f"the value of type {_name(value)} cannot be sent back: {type(error).__name__}: {error}"
             return self._failure(number, own("NotPicklable", clip(text)))
-        nbytes = payload.nbytes
-        if nbytes > INLINE_MAX:
-            with self._room:
-                self._room.wait_for(lambda: self._held < HELD_MAX or self._stopped)
-                self._held += nbytes
-        return Value(number, payload)
 
     def _failure(self, number: int, failed: Failed) -> Failure:
         return Failure(number, failed.error, self._dump_cause(failed))
@@ -386,9 +381,13 @@ class Executor:
                 )
             return payload
         except BaseException:
-            for number in refs:
-                self._table.release(number)
+            self._take_back(refs)
             raise
+
+    def _take_back(self, refs: Iterable[int]) -> None:
+        """What was handed out with a payload that is not sent."""
+        for number in refs:
+            self._table.release(number)
 
     def _dump_cause(self, failed: Failed) -> Pickled:
         """The cause of a failure, pickled each time that it is sent: the references in it are handed out each time."""

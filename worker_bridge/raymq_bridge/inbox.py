@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from typing import Any, NamedTuple
 
+from raymq.protocol.limits import INLINE_MAX
 from raymq.protocol.messages import (
     Call,
     Coming,
@@ -43,9 +44,20 @@ def touches(message: Message) -> Iterator[Hashable]:
         yield from message.payload.refs
 
 
+TOUCH_COST = 100
+"""Bytes that each number which a message touches takes while the message waits."""
+
+
 class _Deferred(NamedTuple):
     message: Message
     touches: frozenset[Hashable]
+
+    @property
+    def nbytes(self) -> int:
+        """About how many bytes it takes while it waits, without a payload that came on the bulk lane."""
+        payload = getattr(self.message, "payload", None)
+        inline = min(payload.nbytes, INLINE_MAX) if isinstance(payload, Pickled) else 0
+        return TOUCH_COST * (1 + len(self.touches)) + len(getattr(self.message, "options", b"")) + inline
 
 
 class Inbox:
@@ -55,9 +67,8 @@ class Inbox:
         self._deferred: list[_Deferred] = []
         self._blocked: set[Hashable] = set()
         self._arrived: dict[int, Pickled] = {}
-
-    def __len__(self) -> int:
-        return len(self._deferred)
+        self.nbytes = 0
+        """About how many bytes the messages take that wait."""
 
     def take(self, message: Message) -> list[Message]:
         """Take in one message; what may be carried out now, in order."""
@@ -72,7 +83,7 @@ class Inbox:
     def arrive(self, transfer: int, payload: Pickled) -> list[Message]:
         """A large payload is complete; what may be carried out now, in order."""
         self._arrived[transfer] = payload
-        waiting, self._deferred, self._blocked = self._deferred, [], set()
+        waiting, self._deferred, self._blocked, self.nbytes = self._deferred, [], set(), 0
         ready: list[Message] = []
         for deferred in waiting:
             own = getattr(deferred.message, "payload", None)
@@ -94,4 +105,5 @@ class Inbox:
 
     def _defer(self, deferred: _Deferred) -> None:
         self._deferred.append(deferred)
+        self.nbytes += deferred.nbytes
         self._blocked |= deferred.touches

@@ -1,0 +1,130 @@
+"""What is handed over for the client: counted until it is sent, and whoever has more waits in time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from raymq.protocol.channel import MESSAGE_COST
+from raymq.protocol.limits import INLINE_MAX, REFS_PER_MESSAGE, TEXT_MAX
+from raymq.protocol.messages import Failure, Log, Message, Pickled, Ready, Refusal, Reply, Value
+from raymq_bridge import outbox as module
+from raymq_bridge.outbox import Consumed, Outbox, Taken, weigh
+
+SMALL = Value(1, Pickled(b"x" * 1000))
+
+
+@pytest.fixture
+def outbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Outbox]:
+    monkeypatch.setattr(module, "BACKLOG_MAX", 10_000)
+    monkeypatch.setattr(module, "HELD_MAX", 200_000)
+    outbox = Outbox(lambda: None)
+    yield outbox
+    outbox.stop()
+
+
+def waiting(outbox: Outbox) -> threading.Thread:
+    """A thread that waits for room."""
+    thread = threading.Thread(target=outbox.wait_for_room, daemon=True)
+    thread.start()
+    return thread
+
+
+def fill(outbox: Outbox) -> int:
+    count = 0
+    while outbox._has_room():
+        outbox.put(SMALL)
+        count += 1
+    return count
+
+
+def test_what_is_handed_over_comes_out_in_order() -> None:
+    woken = []
+    outbox = Outbox(lambda: woken.append(True))
+    items = [SMALL, Consumed(), Taken(5), Ready(3, [1])]
+    for item in items:
+        outbox.put(item)
+    assert list(outbox.take()) == items
+    assert list(outbox.take()) == []
+    assert len(woken) == 4
+
+
+@pytest.mark.parametrize(
+    ("message", "nbytes", "large"),
+    [
+        (SMALL, 1000, 0),
+        (Value(1, Pickled(b"x" * INLINE_MAX)), INLINE_MAX, 0),
+        (Value(1, Pickled(b"x" * INLINE_MAX, [b"y"])), 0, INLINE_MAX + 1),
+        (Reply(1, Pickled(bytes(1 << 20))), 0, 1 << 20),
+        (Failure(1, {"type": "E", "message": "m" * 500, "pid": 7}, Pickled(b"")), 501, 0),
+        (Refusal(1, {"traceback": "t" * 500}, Pickled(bytes(1 << 20))), 500, 1 << 20),
+        (Ready(1, [1, 3, 5]), 27, 0),
+        (Log({}, ["a line"]), 0, 0),
+    ],
+)
+def test_weights(message: Message, nbytes: int, large: int) -> None:
+    assert weigh(message) == (MESSAGE_COST + nbytes, large)
+
+
+def test_word_of_what_was_dealt_with_weighs_nothing() -> None:
+    assert weigh(Consumed()) == weigh(Taken(1 << 30)) == (0, 0)
+
+
+def test_whoever_has_more_waits_until_the_client_reads(outbox: Outbox) -> None:
+    outbox.wait_for_room()
+    assert fill(outbox) == 9
+    thread = waiting(outbox)
+    taken = list(outbox.take())
+    assert len(taken) == 9
+    assert not outbox._has_room(), "taken, but not sent"
+    outbox.left(10_000)
+    outbox.left(10_000)
+    assert thread.is_alive()
+    outbox.left(9_999)
+    thread.join(30.0)
+    assert not thread.is_alive()
+    assert outbox._posted == 0
+
+
+def test_nobody_waits_for_a_client_that_is_gone(outbox: Outbox) -> None:
+    fill(outbox)
+    outbox.put(Value(1, Pickled(bytes(300_000))))
+    thread = waiting(outbox)
+    assert not outbox.holds_little
+    outbox.stop()
+    thread.join(30.0)
+    assert not thread.is_alive()
+    assert outbox.holds_little
+    before = outbox._messages.qsize()
+    outbox.put(SMALL)
+    assert outbox._messages.qsize() == before, "nothing is kept for it"
+
+
+def test_large_payloads_are_held_until_they_are_delivered(outbox: Outbox) -> None:
+    assert outbox.holds_little
+    for _ in range(2):
+        outbox.put(Value(1, Pickled(bytes(100_000))))
+    list(outbox.take())
+    outbox.left(0)
+    assert not outbox.holds_little
+    outbox.wait_for_room()
+    outbox.delivered(100_000)
+    assert outbox.holds_little
+
+
+def test_the_rest_is_news_of_references_and_then_lines(outbox: Outbox) -> None:
+    outbox.add_lines("stdout", ["a", "b" * (TEXT_MAX + 1000)])
+    for number in range(REFS_PER_MESSAGE + 5):
+        outbox.became_ready(number)
+    rest = []
+    while (message := outbox.take_rest()) is not None:
+        rest.append(message)
+    assert rest[0] == Ready(0, list(range(REFS_PER_MESSAGE)))
+    assert rest[1] == Ready(0, list(range(REFS_PER_MESSAGE, REFS_PER_MESSAGE + 5)))
+    lines = [line for log in rest[2:] if isinstance(log, Log) for line in log.lines]
+    assert lines[0] == "a"
+    assert len(lines[1]) < TEXT_MAX + 100
+    assert "characters" in lines[1]
+    assert len(lines) == 2

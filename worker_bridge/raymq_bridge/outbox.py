@@ -1,0 +1,152 @@
+"""What the executor's threads, and Ray's, hand over for the client; bounded, since the client may not read.
+
+Answers wait for their turn in the channel, and when too many do, whoever makes more of them waits, too. So nothing
+more is carried out for a client that does not read, its own messages get no more credit, and it stops as well. What
+nobody can wait with, because it comes from the workers, is kept small: lines are dropped, and references that became
+ready are numbers until they are sent.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Union
+
+from raymq.protocol.channel import MESSAGE_COST
+from raymq.protocol.limits import INLINE_MAX, REFS_PER_MESSAGE
+from raymq.protocol.messages import NOTHING, Failure, Message, Ready, Refusal
+from raymq_bridge.failures import clip
+from raymq_bridge.lines import Lines
+
+BACKLOG_MAX = 64 << 20
+"""Bytes of answers that may wait to be sent before no more are made."""
+
+HELD_MAX = 256 << 20
+"""Bytes of large pickled values that may wait to be sent before the next one is pickled."""
+
+QUIET = 1 << 20
+"""Bytes that may wait to be sent when lines and news of references are added to them."""
+
+
+class Consumed(NamedTuple):
+    """A packet of the calls lane has been dealt with."""
+
+
+class Taken(NamedTuple):
+    """A large payload of so many bytes has been dealt with."""
+
+    nbytes: int
+
+
+Outgoing = Union[Message, Consumed, Taken]
+
+
+def weigh(message: Outgoing) -> tuple[int, int]:
+    """About how many bytes a message takes until it is sent on the calls lane, and of a large payload beside it."""
+    if isinstance(message, Consumed | Taken):
+        return 0, 0
+    nbytes = MESSAGE_COST
+    if isinstance(message, Failure | Refusal):
+        nbytes += sum(len(text) for text in message.error.values() if isinstance(text, str))
+    elif isinstance(message, Ready):
+        nbytes += 9 * len(message.refs)
+    payload = getattr(message, "payload", NOTHING).nbytes
+    return (nbytes, payload) if payload > INLINE_MAX else (nbytes + payload, 0)
+
+
+class Outbox:
+    """Between the threads that answer and the loop that sends.
+
+    Args:
+        wake: makes the loop call ``take``; callable from any thread.
+    """
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._messages: queue.SimpleQueue[Outgoing] = queue.SimpleQueue()
+        self._ready: deque[int] = deque()
+        self._lines = Lines()
+        self._room = threading.Condition()
+        self._posted = 0
+        self._queued = 0
+        self._held = 0
+        self._stopped = False
+
+    # --- called from any thread
+
+    def put(self, message: Outgoing) -> None:
+        """Hand over a message, or word of what has been dealt with. Does not wait."""
+        nbytes, large = weigh(message)
+        if nbytes:
+            with self._room:
+                self._posted += nbytes
+                self._held += large
+        if not self._stopped:
+            self._messages.put(message)
+            self._wake()
+
+    def became_ready(self, number: int) -> None:
+        """A reference that the client watches has a value or an error."""
+        self._ready.append(number)
+        self._wake()
+
+    def add_lines(self, stream: str, lines: list[str]) -> None:
+        """The workers have printed something."""
+        self._lines.add(stream, [clip(line) for line in lines])
+        self._wake()
+
+    def wait_for_room(self) -> None:
+        """Wait while too much waits to be sent."""
+        if not self._has_room():
+            with self._room:
+                self._room.wait_for(self._has_room)
+
+    def _has_room(self) -> bool:
+        return self._posted + self._queued < BACKLOG_MAX or self._stopped
+
+    @property
+    def holds_little(self) -> bool:
+        """Whether there is room for another large value."""
+        return self._held < HELD_MAX or self._stopped
+
+    def stop(self) -> None:
+        """Nobody sends any longer: nobody is to wait, and nothing is kept."""
+        with self._room:
+            self._stopped = True
+            self._room.notify_all()
+
+    # --- the loop
+
+    def take(self) -> Iterator[Outgoing]:
+        """The messages that were handed over."""
+        while True:
+            try:
+                message = self._messages.get_nowait()
+            except queue.Empty:
+                return
+            nbytes, _ = weigh(message)
+            with self._room:
+                self._posted -= nbytes
+                self._queued += nbytes  # until the loop says what is really left
+            yield message
+
+    def take_rest(self) -> Message | None:
+        """The next of what is sent only when little else waits: news of references, then lines."""
+        if self._ready:
+            count = min(len(self._ready), REFS_PER_MESSAGE)
+            return Ready(0, [self._ready.popleft() for _ in range(count)])
+        return self._lines.take()
+
+    def left(self, backlog: int) -> None:
+        """So many bytes of what was taken wait to be sent."""
+        if backlog != self._queued:
+            with self._room:
+                self._queued = backlog
+                self._room.notify_all()
+
+    def delivered(self, nbytes: int) -> None:
+        """The client holds a large payload that was sent to it."""
+        with self._room:
+            self._held -= nbytes
