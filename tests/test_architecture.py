@@ -72,10 +72,10 @@ def test_all_four_packages_are_looked_at() -> None:
 @pytest.mark.parametrize(
     ("package", "only"),
     [
-        ("ray", {"raymq_bridge.cluster", "raymq_bridge.local_ray"}),
+        ("ray", {"raymq_bridge.cluster", "raymq_bridge.holder", "raymq_bridge.local_ray"}),
         ("msgpack", {"raymq.protocol.codec"}),
         ("cloudpickle", {"raymq.pickling"}),
-        ("pickle", {"raymq.pickling"}),
+        ("pickle", {"raymq.pickling", "raymq_bridge.holder"}),  # which names buffers by it, and unpickles nothing
     ],
 )
 def test_one_module_alone_knows_a_package(package: str, only: set[str]) -> None:

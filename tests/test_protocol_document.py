@@ -18,6 +18,7 @@ import pytest
 from raymq import connection
 from raymq.protocol import codec, control, limits, messages, route, version
 from raymq.protocol.messages import Payload, Pickled, Put
+from raymq_bridge.sharing import Sharing
 from raymq_bridge.shelf import Shelf
 from raymq_broker.bridges import ENTRY
 
@@ -365,7 +366,7 @@ def test_the_keys_of_a_described_error_are_those_of_the_code() -> None:
 def test_the_operations_of_requests_are_those_of_the_bridge() -> None:
     rows = table("operation", "arguments", "returns")
     operations = keys(assigned(ROOT / "worker_bridge/raymq_bridge/cluster.py", "OPERATIONS"))
-    assert [row["operation"] for row in rows] == operations + list(Shelf().operations)
+    assert [row["operation"] for row in rows] == [*operations, *Shelf().operations, *Sharing().operations]
 
 
 # --- limits

@@ -61,7 +61,8 @@ def environment(spawn: Spawn, options: Options, inherited: Mapping[str, str]) ->
     return {**inherited, **spawn.env, **{name: value for name, value in redis.items() if value}}
 
 
-def _python(module: str) -> list[str]:
+def python(module: str) -> list[str]:
+    """The beginning of a command line that runs a module of ours."""
     # Without -P, a folder named like a module, in the directory where raymq was started, would be imported instead.
     safe_path = ["-P"] if sys.version_info >= (3, 11) else []
     return [sys.executable, *safe_path, "-m", module]
@@ -69,7 +70,7 @@ def _python(module: str) -> list[str]:
 
 def _cluster(spawn: Spawn, options: Options, directory: Path, endpoint: str) -> list[str]:
     return [
-        *_python("raymq_bridge.local_cluster"),
+        *python("raymq_bridge.local_cluster"),
         "--supervised",
         f"--address={options.address}",
         f"--directory={directory}",
@@ -80,7 +81,7 @@ def _broker(spawn: Spawn, options: Options, directory: Path, endpoint: str) -> l
     # One that is started again has to be found where the first one was, also if the system chose that port.
     port = spawn.address.rpartition(":")[2] or options.port
     return [
-        *_python("raymq_broker"),
+        *python("raymq_broker"),
         "--supervised",
         f"--host={options.host}",
         f"--port={port}",
@@ -98,7 +99,7 @@ def _broker(spawn: Spawn, options: Options, directory: Path, endpoint: str) -> l
 
 def _bridge(spawn: Spawn, options: Options, directory: Path, endpoint: str) -> list[str]:
     return [
-        *_python("raymq_bridge"),
+        *python("raymq_bridge"),
         "--supervised",
         f"--broker={endpoint}",
         f"--address={spawn.address}",

@@ -115,15 +115,18 @@ _port = click.option("--port", type=int, help="Only the one on this port (defaul
 @raymq.command()
 @_port
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-def status(port: int | None, as_json: bool) -> None:
-    """Say what is running and who is connected.
+@click.option("--publications/--no-publications", default=True, help="Also ask the cluster what is published there.")
+def status(port: int | None, as_json: bool, publications: bool) -> None:
+    """Say what is running, who is connected, and what is published.
 
     Exit code 0 if something runs, 3 if not.
     """
-    from raymq_cli.asking import ask
+    from raymq_cli.asking import ask, published
     from raymq_cli.status import Report, show
 
-    reports = [Report(state, ask(state.bridges)) for state in _running(port)]
+    reports = [
+        Report(state, ask(state.bridges), published(state) if publications else None) for state in _running(port)
+    ]
     if as_json:
         instances = [report.as_json() for report in reports]
         click.echo(json.dumps({"instances": instances}, indent=2, default=repr))

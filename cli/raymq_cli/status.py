@@ -15,10 +15,17 @@ from raymq_cli.runtime import State
 
 @dataclass(frozen=True)
 class Report:
-    """What is known of one instance; ``reply`` is the broker's, None if it did not answer."""
+    """What is known of one instance.
+
+    Attributes:
+        state: what it left word of.
+        reply: the broker's answer; None if there was none.
+        publications: what is published on its cluster; None if that was not asked, or not answered.
+    """
 
     state: State
     reply: dict[str, Any] | None
+    publications: list[dict[str, Any]] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For ``raymq status --json``."""
@@ -26,6 +33,7 @@ class Report:
             "supervisor": {"pid": self.state.pid, "started": self.state.started, "ready": self.state.ready},
             "address": self.state.address,
             "cluster": self.state.cluster,
+            "publications": self.publications,
             **(self.reply or {"broker": None, "bridges": [], "sessions": [], "counters": {}}),
         }
 
@@ -48,6 +56,8 @@ def _instance(report: Report, now: float) -> RenderableType:
     parts.append(sessions_table(sessions) if sessions else Text("Nobody is connected.", style="dim"))
     parts.append(Text())
     parts.append(_bridges(bridges) if bridges else Text("There is no bridge; clients wait for one.", style="yellow"))
+    if report.publications:
+        parts += [Text(), _publications(report.publications)]
     if told := {name: count for name, count in sorted(reply["counters"].items()) if count}:
         parts += [Text(), Text("Counters", style="bold"), Padding(_counters(told), (0, 0, 0, 2))]
     return Group(*parts)
@@ -100,6 +110,20 @@ def sessions_table(sessions: list[dict[str, Any]], *, whole: bool = False) -> Ta
             span(session.get("age")),
             _ago(session.get("last_seen")),
             *holds,
+        )
+    return table
+
+
+def _publications(publications: list[dict[str, Any]]) -> Table:
+    table = _table(counted(len(publications), "publication"), "name", "kind", ">size", "owner", ">age", ">ends in")
+    for entry in publications:
+        table.add_row(
+            _plain(str(entry["name"])),
+            str(entry["kind"]),
+            size(entry["size"] or 0),
+            _plain(_client(entry["owner"])),
+            span(entry["age"]),
+            span(entry["expires_in"]),
         )
     return table
 

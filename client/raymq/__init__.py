@@ -37,15 +37,20 @@ if TYPE_CHECKING:
         keep,
         kept,
         kill,
+        lookup,
         nodes,
+        publish,
+        published,
         put,
         remote,
         shutdown,
+        unpublish,
         wait,
     )
     from raymq.errors import (
         ActorLost,
         AddressError,
+        AlreadyPublished,
         ConnectError,
         ConnectTimeout,
         ForkedSession,
@@ -58,11 +63,14 @@ if TYPE_CHECKING:
         NotConnected,
         NothingListens,
         NotPicklable,
+        NotPublishable,
+        NotPublished,
         NotUnpicklable,
         ObjectLost,
         PayloadError,
         PayloadTooLarge,
         ProtocolMismatch,
+        PublicationError,
         PythonMismatch,
         RayMismatch,
         RaymqError,
@@ -75,8 +83,9 @@ if TYPE_CHECKING:
     )
     from raymq.functions import RemoteFunction
     from raymq.info import SessionInfo
-    from raymq.kept import Kept
+    from raymq.keeping import Kept
     from raymq.protocol.version import __version__
+    from raymq.publications import Publication
     from raymq.refs import ObjectRef
     from raymq.session import Session
 
@@ -86,6 +95,7 @@ __all__ = [
     "ActorLost",
     "ActorMethod",
     "AddressError",
+    "AlreadyPublished",
     "ConnectError",
     "ConnectTimeout",
     "ForkedSession",
@@ -98,6 +108,8 @@ __all__ = [
     "NotConfirmed",
     "NotConnected",
     "NotPicklable",
+    "NotPublishable",
+    "NotPublished",
     "NotUnpicklable",
     "NothingListens",
     "ObjectLost",
@@ -105,6 +117,8 @@ __all__ = [
     "PayloadError",
     "PayloadTooLarge",
     "ProtocolMismatch",
+    "Publication",
+    "PublicationError",
     "PythonMismatch",
     "RayMismatch",
     "RaymqError",
@@ -132,11 +146,15 @@ __all__ = [
     "keep",
     "kept",
     "kill",
+    "lookup",
     "method",
     "nodes",
+    "publish",
+    "published",
     "put",
     "remote",
     "shutdown",
+    "unpublish",
     "wait",
 ]
 
@@ -147,7 +165,8 @@ _HOMES = (
     "raymq.functions",
     "raymq.actors",
     "raymq.info",
-    "raymq.kept",
+    "raymq.keeping",
+    "raymq.publications",
     "raymq.session",
     "raymq.api",
 )

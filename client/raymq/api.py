@@ -11,6 +11,7 @@ from raymq.decorating import decorate
 from raymq.errors import NotConnected
 from raymq.lives import Reconnect
 from raymq.named import check_named
+from raymq.publications import Publication
 from raymq.refs import ObjectRef
 from raymq.session import Session
 
@@ -247,6 +248,28 @@ def keep(name: str, held: ObjectRef[Any] | ActorHandle) -> None:
 def kept(name: str) -> Any:
     """``Session.kept[name]`` of the default session."""
     return current_session().kept[name]
+
+
+def publish(
+    name: str, what: ObjectRef[Any] | ActorHandle, *, ttl: float | str | None = None, replace: bool = False
+) -> None:
+    """``Session.publish`` of the default session."""
+    current_session().publish(name, what, ttl=ttl, replace=replace)
+
+
+def lookup(name: str) -> Any:
+    """``Session.lookup`` of the default session."""
+    return current_session().lookup(name)
+
+
+def unpublish(name: str) -> None:
+    """``Session.unpublish`` of the default session."""
+    current_session().unpublish(name)
+
+
+def published() -> list[Publication]:
+    """``Session.published`` of the default session."""
+    return current_session().published()
 
 
 def nodes() -> list[dict[str, Any]]:

@@ -31,6 +31,12 @@
     * ``WrongSession`` (also a ``ValueError``): a reference was used with a session that is not its own
     * ``ForkedSession``: a session was used in a forked child process
 
+  * ``PublicationError``: something cannot be published
+
+    * ``NotPublished`` (also a ``KeyError``): nothing is published under that name
+    * ``AlreadyPublished`` (also a ``ValueError``): the name is taken
+    * ``NotPublishable`` (also a ``ValueError``): it would not outlive its session
+
   * ``PayloadError``: a value that cannot travel
 
     * ``NotPicklable`` (also a ``TypeError``)
@@ -148,6 +154,25 @@ class WrongSession(SessionError, ValueError):
 
 class ForkedSession(SessionError):
     """A session was used in a forked child: sockets and threads do not survive a fork."""
+
+
+class PublicationError(RaymqError):
+    """Something cannot be published; the message says why."""
+
+
+class NotPublished(PublicationError, KeyError):
+    """Nothing is published under that name; the message says which names there are."""
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)  # a KeyError shows the message as it would be written in a program
+
+
+class AlreadyPublished(PublicationError, ValueError):
+    """The name is taken: ``replace=True`` takes it over."""
+
+
+class NotPublishable(PublicationError, ValueError):
+    """It would not outlive its session: an actor that is not detached, or references inside of a value."""
 
 
 class PayloadError(RaymqError):

@@ -9,16 +9,18 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, cast
 
+from raymq import publications
 from raymq.actors import ActorHandle
 from raymq.completing import Completions
 from raymq.decorating import decorate
 from raymq.errors import NotConfirmed
 from raymq.info import SessionInfo
-from raymq.kept import Kept
+from raymq.keeping import Kept
 from raymq.life import Life
 from raymq.lives import GOODBYE_TIME, Lives, Reconnect, what_now
 from raymq.named import check_ttl
 from raymq.packing import type_name
+from raymq.publications import Publication
 from raymq.refs import ObjectRef
 
 DETACH_TIME = 60.0
@@ -255,6 +257,54 @@ class Session:
     def list_named_actors(self, all_namespaces: bool = False) -> list[Any]:
         """The names of all named actors in this session's namespace, or names and namespaces of all."""
         return cast("list[Any]", self.request("list_named_actors", all_namespaces))
+
+    def publish(
+        self, name: str, what: ObjectRef[Any] | ActorHandle, *, ttl: float | str | None = None, replace: bool = False
+    ) -> None:
+        """Publish an object or an actor for all sessions on this cluster: it outlives this one.
+
+        An object is waited for, and then copied within the cluster. It is there until it is unpublished or its time
+        is over; who has looked it up keeps it as long as they hold their reference. An actor must be detached, and
+        **the end of its publication terminates it**.
+
+        Args:
+            name: 1 to 200 printable characters; all sessions share the names.
+            what: a reference, or a detached actor's handle.
+            ttl: its time to live: seconds, or "90s", "30m", "24h", "7d"; None is until it is unpublished.
+            replace: take the name over if it is taken, which ends the publication that has it.
+
+        Raises:
+            TypeError: this is neither, but a plain value for instance.
+            ValueError: the name or the time cannot be one.
+            AlreadyPublished: the name is taken.
+            NotPublishable: it would not outlive its session.
+            PublicationError: there are as many publications as there may be.
+            Exception: the task that makes the object failed with it.
+        """
+        publications.share(self, name, what, ttl, replace=replace)
+
+    def lookup(self, name: str) -> Any:
+        """What is published under a name, by this session or another.
+
+        Returns:
+            A reference or an actor's handle, of this session.
+
+        Raises:
+            NotPublished: nothing is; the message says why, if that is known, and which names there are.
+        """
+        return self.request("lookup", name)
+
+    def unpublish(self, name: str) -> None:
+        """End a publication, whoever published it. An actor is terminated; an object stays with those who hold it.
+
+        Raises:
+            NotPublished: nothing is published under that name.
+        """
+        self.request("unpublish", name)
+
+    def published(self) -> list[Publication]:
+        """All publications on this cluster, by name."""
+        return publications.listing(self)
 
     def nodes(self) -> list[dict[str, Any]]:
         """The cluster's nodes, as ``ray.nodes`` describes them."""

@@ -59,7 +59,7 @@ class Head:
 
     def status(self) -> dict[str, Any]:
         """What ``raymq status --json`` says of it."""
-        command = [HEAD_PYTHON, "-m", "raymq_cli", "status", "--json", "--port", str(self.port)]
+        command = [HEAD_PYTHON, "-m", "raymq_cli", "status", "--json", "--no-publications", "--port", str(self.port)]
         done = subprocess.run(command, env=self.environ, capture_output=True, text=True, timeout=60, check=True)
         instance = json.loads(done.stdout)["instances"][0]
         return dict(instance)

@@ -27,6 +27,7 @@ from raymq_bridge import cluster
 from raymq_bridge.attachment import Attachment
 from raymq_bridge.link import Ended, Event, Link, LinkState, Opened, Reopened
 from raymq_bridge.sentry import Place, Sentry
+from raymq_bridge.sharing import Sharing
 from raymq_bridge.shelf import Shelf
 
 DRAIN = 100
@@ -63,6 +64,7 @@ class Bridge:
         self._cluster_lost = ""
         self._job: dict[str, Any] = {}
         self._shelf = Shelf()
+        self._sharing = Sharing()
         self._process = psutil.Process()
         self._next_report = 0.0
         self._counters: Counter[str] = Counter()
@@ -169,6 +171,7 @@ class Bridge:
                 self._log.info("session_closed", code=event.code, message=event.message)
 
     def _start_session(self, opened: Opened) -> None:
+        self._sharing.client = opened.client
         # In a thread of its own: Ray may take minutes, and the session may be closed meanwhile.
         threading.Thread(target=self._connect, args=(opened.job,), name="raymq_connect", daemon=True).start()
 
@@ -201,12 +204,14 @@ class Bridge:
         channel = self._link.channel
         if channel is None:
             return
-        self._attachment = Attachment(channel, cluster.OPERATIONS | self._shelf.operations, self._wake)
+        operations = cluster.OPERATIONS | self._shelf.operations | self._sharing.operations
+        self._attachment = Attachment(channel, operations, self._wake)
         self._attachment.start()
         self._log.info(event, session=channel.session.hex(), job_id=self._job["job_id"])
         self._link.opened(self._job)
 
     def _hand_over(self, event: Reopened) -> None:
+        self._sharing.client = event.client
         if self._attachment is not None:
             self._attachment.stop()
         self._attach("session_handed_over")

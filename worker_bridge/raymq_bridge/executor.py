@@ -7,8 +7,8 @@ import functools
 import operator
 import queue
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from raymq import pickling
 from raymq.errors import PayloadTooLarge
@@ -41,6 +41,7 @@ from raymq_bridge.failures import DependencyFailed, Failed, clip, describe, own
 from raymq_bridge.fetches import Fetches, guess_size
 from raymq_bridge.inbox import Inbox
 from raymq_bridge.outbox import Consumed, Outbox, Taken
+from raymq_bridge.steps import go_on
 from raymq_bridge.table import Table
 
 DEFERRED_MAX = 16 << 20
@@ -48,6 +49,12 @@ DEFERRED_MAX = 16 << 20
 
 NO_VALUE = 0, None
 """Makes the thread of values see whether there is room again."""
+
+
+class Step(NamedTuple):
+    """The next step of an operation that had to wait."""
+
+    take: Callable[[], None]
 
 
 class _Blank:
@@ -74,7 +81,7 @@ class Executor:
         farewell: tells the connection that the client has ended the session, or left it.
         broken: tells the connection that a thread of the executor has failed, which ends the session.
         object_max: bytes that one value may have.
-        operations: what a client may ask for by name.
+        operations: what a client may ask for by name; one that takes a while is a generator, see ``steps``.
     """
 
     def __init__(
@@ -95,7 +102,7 @@ class Executor:
         self._functions: dict[int, Any] = {}
         self._classes: set[Any] = set()
         self._inbox = Inbox()
-        self._events: queue.SimpleQueue[Received | Arrived | None] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Received | Arrived | Step | None] = queue.SimpleQueue()
         self._values: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
         self._fetches = Fetches()
         self._watched: set[int] = set()
@@ -145,6 +152,8 @@ class Executor:
                 self._unconsumed += 1
                 for message in event.messages:
                     self._carry_out(self._inbox.take(message))
+            elif isinstance(event, Step):
+                event.take()
             else:
                 self._carry_out(self._inbox.arrive(event.transfer, event.payload))
                 self._send(Taken(event.payload.nbytes))
@@ -267,17 +276,31 @@ class Executor:
             self._table.release(number)
 
     def _request(self, message: Request) -> None:
-        try:
+        def call() -> Any:
             operation = self._operations.get(message.operation)
             if operation is None:
                 raise ValueError(f"this bridge knows no operation {message.operation!r}")
             args, kwargs = self._load(message.payload)
-            payload = self._dump(operation(*args, **kwargs))
+            return operation(*args, **kwargs)
+
+        self._answer_request(message, call)
+
+    def _answer_request(self, message: Request, call: Callable[[], Any]) -> None:
+        """Answer with what a call returns or raises; if that is an operation in steps, at the end of it."""
+        try:
+            value = call()
+            if isinstance(value, Generator):
+                go_on(value, None, self._later, functools.partial(self._answer_request, message))
+                return
+            payload = self._dump(value)
         except BaseException as error:
             failed = self._failed(error, f"an argument of {message.operation}")
             self._send(Refusal(message.request, failed.error, self._dump_cause(failed)))
             return
         self._send(Reply(message.request, payload))
+
+    def _later(self, step: Callable[[], None]) -> None:
+        self._events.put(Step(step))
 
     def _end(self, message: Goodbye | Detach) -> None:
         self._farewell(message)
