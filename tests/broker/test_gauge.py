@@ -9,8 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raymq.pickling import OUT_OF_BAND_MIN
 from raymq.protocol.control import encode_control
-from raymq.protocol.limits import BUFFERS_MAX, MESSAGE_MAX, PACKET_MAX
+from raymq.protocol.limits import (
+    BATCH_BYTES,
+    BUFFERS_MAX,
+    MESSAGE_MAX,
+    PACKET_MAX,
+    QUEUE_MAX,
+    WINDOW_BYTES,
+    WINDOW_CALLS,
+)
 from raymq.protocol.route import Kind, Lane, encode_route
 from raymq_broker.actions import Side
 from raymq_broker.gauge import FRAME_COST, STEPS, Gauges
@@ -272,6 +281,12 @@ def test_a_packet_that_is_too_large_from_others_is_dropped(desk: Desk, frames: l
     assert desk.raw(Side.BRIDGES, b"b0", route, *frames) == []
     assert desk.broker.counters["malformed"] == 2
     assert SESSION in desk.broker.sessions
+
+
+def test_ends_that_keep_to_their_credit_stay_below_the_limit() -> None:
+    """A full window in bytes, or in packets of usual size, each packet with its frames."""
+    frames = 2 + BATCH_BYTES // OUT_OF_BAND_MIN
+    assert WINDOW_BYTES + PACKET_MAX + WINDOW_CALLS * frames * FRAME_COST < QUEUE_MAX
 
 
 def test_the_largest_packet_passes() -> None:

@@ -11,21 +11,32 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from raymq.errors import LocalProtocolError, RemoteProtocolError
-from raymq.protocol.codec import decode_batch, decode_data, decode_position, encode, join, pack
-from raymq.protocol.limits import ACK_DELAY, PROBE_AFTER, PROBE_MAX, WINDOW_BULK, WINDOW_CALLS
-from raymq.protocol.messages import Buffer, Fetch
+from raymq.protocol.codec import data_header, decode_batch, decode_data, decode_position, encode, join, pack
+from raymq.protocol.limits import ACK_DELAY, PROBE_AFTER, PROBE_MAX, WINDOW_BULK, WINDOW_BYTES, WINDOW_CALLS
+from raymq.protocol.messages import Buffer, Pickled, Put
 from raymq.protocol.route import Kind, Lane, decode_route
-from raymq.protocol.stream import Frames, Stream
+from raymq.protocol.stream import HEADER_MAX, Frames, Stream
 from tests.protocol.model import Network, Packet
 
 SESSION = bytes(16)
+FEW_BYTES = 150
+"""A window in bytes that a window of packets exceeds."""
+
+LARGEST = 150
+"""Above the bytes of any packet here."""
+
+
+def content(number: int) -> tuple[bytes, list[bytes]]:
+    """The batch of a packet, and its buffers: of all sizes, with and without buffers."""
+    buffers = [bytes(number * 17 % 60)] * (number % 3)
+    return join([encode(Put(number, Pickled(b"", buffers)))]), buffers
 
 
 class Owner:
     """A stream, what its owner wants sent and what it was given."""
 
-    def __init__(self, window: int, *, consuming: bool = True) -> None:
-        self.stream = Stream(SESSION, Lane.CALLS, window)
+    def __init__(self, window: int, *, consuming: bool = True, window_bytes: int = WINDOW_BYTES) -> None:
+        self.stream = Stream(SESSION, Lane.CALLS, window, window_bytes)
         self.consuming = consuming
         self.waiting: deque[int] = deque()
         self.sent: list[int] = []
@@ -42,7 +53,7 @@ class Owner:
     def poll(self, now: float) -> list[Packet]:
         packets, self.answers = self.answers, []
         while self.waiting and self.stream.can_send:
-            packets.append(self.stream.send(join([encode(Fetch([self.waiting.popleft()]))]), (), now))
+            packets.append(self.stream.send(*content(self.waiting.popleft()), now))
         packets += self.stream.poll(now, waiting=bool(self.waiting))
         self.data_packets += sum(decode_route(frames[0]).kind == Kind.DATA for frames in packets)
         return [(Lane.CALLS, frames) for frames in packets]
@@ -51,10 +62,11 @@ class Owner:
         kind = decode_route(frames[0]).kind
         if kind == Kind.DATA:
             data = decode_data(frames[1])
-            fresh, answers = self.stream.receive(data.seq, data.ack, data.grant, now)
+            nbytes = sum(map(len, frames[1:]))
+            fresh, answers = self.stream.receive(data.seq, data.ack, data.grant, nbytes, now)
             self.answers += answers
             if fresh:
-                self.delivered += [message.refs[0] for message, _ in decode_batch(data.batch, frames[2:])]
+                self.delivered += [message.ref for message, _ in decode_batch(data.batch, frames[2:])]
                 if self.consuming:
                     self.stream.consume(1, now)
         else:
@@ -93,7 +105,7 @@ class FaultyNetwork(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.window = 5
-        self.owners = [Owner(self.window, consuming=False) for _ in range(2)]
+        self.owners = [Owner(self.window, consuming=False, window_bytes=FEW_BYTES) for _ in range(2)]
         self.network = Network(self.owners, [Lane.CALLS])
 
     @rule(side=sides, packets=st.integers(1, 8))
@@ -144,6 +156,7 @@ class FaultyNetwork(RuleBasedStateMachine):
             sender, receiver = self.owners[side].stream, self.owners[1 - side].stream
             assert sender.sent <= sender.granted <= receiver.consumed + self.window
             assert receiver.received - receiver.consumed <= self.window
+            assert receiver._unconsumed_here.nbytes <= sender._unconsumed_there.nbytes < FEW_BYTES + LARGEST
             assert len(sender._kept) == sender.sent - sender.acknowledged <= self.window
             assert sender.acknowledged <= receiver.received <= sender.sent
 
@@ -216,6 +229,45 @@ def test_credit_ends_and_is_asked_for_until_it_comes() -> None:
     network.settle(2 * PROBE_MAX)
     assert right.delivered == [0, 1, 2]
     assert left.data_packets == 3
+
+
+def test_credit_in_bytes_ends_and_comes_back() -> None:
+    sender, receiver = (Stream(SESSION, Lane.CALLS, 16, window_bytes=1000) for _ in range(2))
+    for _ in range(2):
+        assert sender.can_send
+        frames = sender.send(bytes(500), (), 0.0)
+        nbytes = sum(map(len, frames[1:]))
+        assert receiver.receive(*decode_header(frames), nbytes, 0.0)[0]
+    assert not sender.can_send
+    with pytest.raises(LocalProtocolError, match="no credit"):
+        sender.send(b"", (), 0.0)
+    sender.position(2, 16, False, 0.0)
+    assert not sender.can_send, "received, but not dealt with"
+    receiver.consume(1, 0.0)
+    sender.position(2, 17, False, 0.0)
+    assert sender.can_send
+
+
+def decode_header(frames: Frames) -> tuple[int, int, int]:
+    """The numbers in a header whose batch is none."""
+    seq, ack, grant = (frames[1][at] for at in (1, 2, 3))
+    return seq, ack, grant
+
+
+def test_a_peer_that_overdraws_its_credit_in_bytes() -> None:
+    stream = Stream(SESSION, Lane.CALLS, 16, window_bytes=1000)
+    assert stream.receive(1, 0, 16, 5000, 0.0)[0], "a lone packet may have any size"
+    assert not stream.receive(1, 0, 16, 5000, 0.0)[0], "a repetition is none"
+    with pytest.raises(RemoteProtocolError, match="credit of 1,000 bytes"):
+        stream.receive(2, 0, 16, 1, 0.0)
+    stream.consume(1, 0.0)
+    assert stream.receive(2, 0, 16, 1, 0.0)[0]
+
+
+def test_a_header_is_never_longer_than_it_is_counted() -> None:
+    batch = b"batch"
+    for number in (0, 1 << 7, 1 << 16, 1 << 32, (1 << 63) - 1):
+        assert len(data_header(number, number, number, batch)) <= HEADER_MAX + len(batch)
 
 
 def test_nobody_can_consume_what_was_not_delivered() -> None:
@@ -332,16 +384,16 @@ def test_a_repetition_is_acknowledged_at_once() -> None:
 def test_packets_that_trickle_in_do_not_put_off_the_acknowledgement() -> None:
     stream = Stream(SESSION, Lane.CALLS, 100)
     for number in range(1, 5):
-        stream.receive(number, 0, 100, number * 0.001)
+        stream.receive(number, 0, 100, 10, number * 0.001)
     assert stream.next_deadline() == pytest.approx(0.001 + ACK_DELAY)
 
 
 def test_a_gap_elsewhere_is_told_at_once() -> None:
     stream = Stream(SESSION, Lane.CALLS, 100)
-    assert len(stream.receive(2, 0, 100, 0.0)[1]) == 1
-    assert len(stream.receive(3, 0, 100, 0.1)[1]) == 0
-    assert stream.receive(1, 0, 100, 0.2) == (True, [])
-    assert len(stream.receive(3, 0, 100, 0.3)[1]) == 1
+    assert len(stream.receive(2, 0, 100, 10, 0.0)[1]) == 1
+    assert len(stream.receive(3, 0, 100, 10, 0.1)[1]) == 0
+    assert stream.receive(1, 0, 100, 10, 0.2) == (True, [])
+    assert len(stream.receive(3, 0, 100, 10, 0.3)[1]) == 1
 
 
 def sender_of(packets: int) -> Stream:
@@ -488,7 +540,7 @@ def test_a_slow_line_carries_everything_once(seconds_each: float) -> None:
 @pytest.mark.parametrize(
     "handle",
     [
-        lambda stream, ack, grant: stream.receive(1, ack, grant, 0.0),
+        lambda stream, ack, grant: stream.receive(1, ack, grant, 10, 0.0),
         lambda stream, ack, grant: stream.position(ack, grant, False, 0.0),
         lambda stream, ack, grant: stream.synchronize(ack, grant, True, 0.0),
     ],
@@ -508,8 +560,8 @@ def test_positions_that_cannot_be(handle: Callable[[Stream, int, int], object]) 
 def test_credit_cannot_be_overdrawn() -> None:
     stream = Stream(SESSION, Lane.CALLS, 4)
     with pytest.raises(RemoteProtocolError, match="exceeds the credit"):
-        stream.receive(5, 0, 4, 0.0)
-    assert stream.receive(4, 0, 4, 0.0)[0] is False
+        stream.receive(5, 0, 4, 10, 0.0)
+    assert stream.receive(4, 0, 4, 10, 0.0)[0] is False
 
 
 def test_the_frames_of_a_position() -> None:

@@ -203,7 +203,7 @@ class Channel:
 
     def _receive_data(self, stream: Stream, lane: Lane, frames: Sequence[Buffer], now: float) -> list[Event]:
         data = decode_data(frames[0])
-        fresh, answers = stream.receive(data.seq, data.ack, data.grant, now)
+        fresh, answers = stream.receive(data.seq, data.ack, data.grant, sum(map(len, frames)), now)
         self._urge(lane, answers)
         if not fresh:
             return []

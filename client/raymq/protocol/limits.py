@@ -44,6 +44,10 @@ WINDOW_CALLS = 64
 WINDOW_BULK = 16
 """Credit on the bulk lane, in packets, each way: at most 16 MiB of chunks under way."""
 
+WINDOW_BYTES = 32 * MIB
+"""Credit on each lane, in bytes, each way: no packet is sent while so many are not dealt with. The packets of a window
+hold less, unless their messages are very large: then this keeps what a receiver holds small."""
+
 TRANSFERS_ACTIVE = 4
 """Large payloads that share the bulk lane at a time; later ones wait their turn."""
 

@@ -3,7 +3,8 @@
 Packets are numbered from 1. The receiver delivers each number once and in order, and acknowledges cumulatively;
 the sender keeps what is not acknowledged and sends it again from where the peer says that it stands. Credit is
 counted in packets: ``grant`` is the highest number that the peer may send, and grows as packets are consumed, so a
-receiver holds at most ``window`` packets that nobody has looked at.
+receiver holds at most ``window`` packets that nobody has looked at. It also tells the sender which packets these are,
+so that no more are sent while they have too many bytes.
 
 A loss can only come from a connection that broke or from a broker that died. It is noticed three ways: the next
 packet's number leaves a gap; the peer resumes and says where it stands (SYNC); or nothing moves for a while, and
@@ -24,11 +25,15 @@ from typing import NamedTuple
 
 from raymq.errors import LocalProtocolError, RemoteProtocolError
 from raymq.protocol.codec import data_header, pack
-from raymq.protocol.limits import ACK_DELAY, PROBE_AFTER, PROBE_MAX
+from raymq.protocol.limits import ACK_DELAY, PROBE_AFTER, PROBE_MAX, WINDOW_BYTES
 from raymq.protocol.messages import Buffer
 from raymq.protocol.route import Kind, Lane, encode_route
 
 Frames = list[Buffer]
+
+
+HEADER_MAX = 32
+"""Bytes that a header may have around its batch, whatever its numbers are: they change when a packet is sent again."""
 
 
 class _Sent(NamedTuple):
@@ -37,11 +42,29 @@ class _Sent(NamedTuple):
     buffers: Sequence[Buffer]
 
 
+class _Load:
+    """The bytes of packets that have not been consumed, the oldest first."""
+
+    def __init__(self) -> None:
+        self.nbytes = 0
+        self._packets: deque[int] = deque()
+
+    def add(self, nbytes: int) -> None:
+        self._packets.append(nbytes)
+        self.nbytes += nbytes
+
+    def keep(self, packets: int) -> None:
+        """Only so many, the newest, are still not consumed."""
+        while len(self._packets) > packets:
+            self.nbytes -= self._packets.popleft()
+
+
 class Stream:
     """Both directions of one lane."""
 
-    def __init__(self, session: bytes, lane: Lane, window: int) -> None:
+    def __init__(self, session: bytes, lane: Lane, window: int, window_bytes: int = WINDOW_BYTES) -> None:
         self.window = window
+        self.window_bytes = window_bytes
         self._routes = {kind: encode_route(kind, session, lane) for kind in (Kind.DATA, Kind.ACK, Kind.SYNC)}
         # sending
         self.sent = 0
@@ -53,6 +76,7 @@ class Stream:
         self._replayed_until = -1.0
         self._replay_at: float | None = None
         self._asked = False
+        self._unconsumed_there = _Load()
         # receiving
         self.received = 0
         self.consumed = 0
@@ -60,13 +84,14 @@ class Stream:
         self._told_grant = window
         self._ack_at: float | None = None
         self._gap_told: tuple[int, float] | None = None
+        self._unconsumed_here = _Load()
 
     # --- sending
 
     @property
     def can_send(self) -> bool:
-        """Whether the peer has granted one more packet."""
-        return self.sent < self.granted
+        """Whether the peer has granted one more packet, and does not hold too much."""
+        return self.sent < self.granted and self._unconsumed_there.nbytes < self.window_bytes
 
     def send(self, batch: bytes, buffers: Sequence[Buffer], now: float) -> Frames:
         """Number a packet, keep it until it is acknowledged, and return its frames.
@@ -79,6 +104,7 @@ class Stream:
         self.sent += 1
         packet = _Sent(self.sent, batch, buffers)
         self._kept.append(packet)
+        self._unconsumed_there.add(HEADER_MAX + len(batch) + sum(map(len, buffers)))
         if self._probe_at is None:
             self._probe_at = now + self._probe_interval
         return self._frames(packet)
@@ -95,8 +121,8 @@ class Stream:
 
     # --- receiving
 
-    def receive(self, seq: int, ack: int, grant: int, now: float) -> tuple[bool, list[Frames]]:
-        """Take in a DATA packet's numbers.
+    def receive(self, seq: int, ack: int, grant: int, nbytes: int, now: float) -> tuple[bool, list[Frames]]:
+        """Take in a DATA packet's numbers, and the bytes of its frames behind the route.
 
         Returns:
             Whether its messages are to be delivered (it is the next one), and packets to send.
@@ -108,6 +134,9 @@ class Stream:
         if seq > self.consumed + self.window:
             raise RemoteProtocolError(f"packet {seq} exceeds the credit of {self.consumed + self.window}")
         if seq == self.received + 1:
+            if self._unconsumed_here.nbytes >= self.window_bytes:
+                raise RemoteProtocolError(f"packet {seq} exceeds the credit of {self.window_bytes:,} bytes")
+            self._unconsumed_here.add(nbytes)
             self.received = seq
             self._gap_told = None
             self._schedule_ack(now)
@@ -129,6 +158,7 @@ class Stream:
         if self.consumed + packets > self.received:
             raise LocalProtocolError("more packets consumed than were delivered")
         self.consumed += packets
+        self._unconsumed_here.keep(self.received - self.consumed)
         self._schedule_ack(now)
 
     def _schedule_ack(self, now: float) -> None:
@@ -197,7 +227,9 @@ class Stream:
         if grant > ack + self.window:
             raise RemoteProtocolError(f"the peer grants packet {grant}, more than {self.window} after {ack}")
         progress = ack > self.acknowledged or grant > self.granted
-        self.granted = max(self.granted, grant)
+        if grant > self.granted:
+            self.granted = grant
+            self._unconsumed_there.keep(self.sent - (grant - self.window))
         while self._kept and self._kept[0].seq <= ack:
             self._kept.popleft()
         self.acknowledged = max(self.acknowledged, ack)
