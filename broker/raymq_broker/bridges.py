@@ -105,7 +105,7 @@ class Bridges:
         """There is no Ray job."""
         session = self._opening(packet)
         if session is not None:
-            self._lifecycle.open_failed(session, fields["code"], fields["message"])
+            self._lifecycle.open_failed(session, fields["code"], fields["message"], now)
 
     def _opening(self, packet: Packet) -> Session | None:
         session = self.session_of(packet)

@@ -75,6 +75,9 @@ class Clients:
             text = f"the broker serves {count} sessions, as many as it may (raymq start --max-sessions)"
             self._outbox.refuse(packet, "limit-reached", text, retry=True)
             return
+        if text := self._lifecycle.no_cluster(now):
+            self._outbox.refuse(packet, "no-cluster", text, retry=True)
+            return
         digest, client = _digest(fields["token"]), _describe(fields["client"])
         session = Session(
             packet.route.session, digest, protocol, client, fields["job"], now, now, changed=now,

@@ -27,6 +27,14 @@ class Settings:
     queue_max: int = QUEUE_MAX
 
 
+NO_CLUSTER_PAUSE = 2.0
+"""Seconds after a bridge found no Ray cluster in which no other one is sent to look for it.
+
+Each look takes a bridge, whose start keeps a core busy for a second: for one client that waited for its cluster, 34 of
+them were started in 20 s.
+"""
+
+
 class Lifecycle:
     """Moves sessions from state to state, and tells client and bridge."""
 
@@ -34,6 +42,7 @@ class Lifecycle:
         self.settings = settings
         self._registry = registry
         self._outbox = outbox
+        self._no_cluster = ("", 0.0)
 
     # --- from waiting to attached
 
@@ -79,10 +88,19 @@ class Lifecycle:
         self._outbox.counters["opened"] += 1
         self.welcome(session)
 
-    def open_failed(self, session: Session, code: str, message: str) -> None:
+    def no_cluster(self, now: float) -> str:
+        """Why there is no use in opening a session just now; empty if there may be."""
+        text, until = self._no_cluster
+        return text if now < until else ""
+
+    def open_failed(self, session: Session, code: str, message: str, now: float) -> None:
         """The bridge could not open it."""
         self._outbox.log("warning", "open_failed", session, code=code, message=message)
         self._drop_unopened(session, code, message, retry=code == "no-cluster")
+        if code == "no-cluster":
+            self._no_cluster = (message, now + NO_CLUSTER_PAUSE)
+            for other in self._registry.waiting():
+                self._drop_unopened(other, "no-cluster", message, retry=True)
 
     def attached(self, session: Session, now: float) -> None:
         """The client is there, for the first time or again."""

@@ -13,7 +13,7 @@ from raymq.protocol.route import Kind, Lane, encode_route
 from raymq_broker import registry
 from raymq_broker.actions import Pool, Side
 from raymq_broker.entities import SessionState
-from raymq_broker.lifecycle import Settings
+from raymq_broker.lifecycle import NO_CLUSTER_PAUSE, Settings
 from tests.broker.desk import (
     BRIDGE,
     CLIENT,
@@ -242,6 +242,22 @@ def test_no_cluster_is_worth_another_try_and_another_failure_is_not(desk: Desk) 
             desk.lost(Side.BRIDGES, peer)
         desk.wait(2.0)
         check_empty(desk.broker)
+
+
+def test_after_no_cluster_nobody_is_sent_to_look_for_it_for_a_while(desk: Desk) -> None:
+    """Whoever waits already is told, and who comes is; the bridges that are there stay."""
+    desk.opening()
+    desk.hello(b"w0", OTHER)
+    assert desk.pool == Pool((), (42,), 1)
+    said = desk.put(Side.BRIDGES, b"b0", Kind.OPEN_FAILED, code="no-cluster", message="why")
+    assert [(packet.peer, packet.kind) for packet in said] == [(b"c0", Kind.REFUSED), (b"w0", Kind.REFUSED)]
+    assert said[0].fields == said[1].fields == {"code": "no-cluster", "message": "why", "retry": True}
+    assert desk.pool == Pool((), (42,), 0)
+    desk.register(b"2" * 16, b"x", pid=43)
+    desk.wait(NO_CLUSTER_PAUSE - 0.1)
+    assert only(desk.hello()).fields == said[0].fields
+    desk.wait(0.1)
+    assert (b"x0", Kind.OPEN) in kinds(desk.hello())
 
 
 def test_a_session_that_is_open_cannot_fail_to_open(desk: Desk) -> None:

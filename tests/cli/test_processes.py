@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from raymq_cli import child_process
+from raymq_cli import child_process, oom
 from raymq_cli.child_process import ChildProcess
 from raymq_cli.events import (
     Action,
@@ -245,6 +245,19 @@ def test_a_child_that_dies_at_once_ends_the_start() -> None:
     finish = Run("raise SystemExit('nothing works')", stop=lambda: None).run()
     assert finish.code == 1
     assert finish.message == "it ended with code 1: nothing works"
+
+
+@pytest.mark.parametrize("counts", [[0, 1], [1, 1], [None, None]])
+def test_a_kill_with_a_rise_of_the_kernels_counter_was_for_want_of_memory(
+    counts: list[int | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The counter stands for a machine that has really run out of memory."""
+    told = iter(counts)
+    monkeypatch.setattr(oom, "kills", lambda: next(told, counts[-1]))
+    run = Run("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", stop=lambda: None)
+    run.run()
+    deaths = [event for event in run.events if isinstance(event, Died)]
+    assert [(death.code, death.out_of_memory) for death in deaths][:1] == [(-9, counts == [0, 1])]
 
 
 def test_a_machine_that_has_no_process_to_give_ends_the_start() -> None:

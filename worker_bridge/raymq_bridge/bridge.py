@@ -249,6 +249,7 @@ class Bridge:
             return
         if code in _SYMPTOMS and self._is_cluster_lost():
             code, message = "cluster-lost", self._cluster_lost
+        self._log.info("session_closed", code=code, message=message)
         self._link.ended(code, message)
 
     def _is_cluster_lost(self) -> bool:

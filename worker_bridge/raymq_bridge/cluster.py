@@ -80,7 +80,9 @@ def connect(address: str, job: dict[str, Any], redis: dict[str, str]) -> tuple[d
             configure_logging=False,
             **options,
         )
-    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:  # RuntimeError: it is still on its way up
+    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+        if isinstance(error, RuntimeError) and job.get("runtime_env"):
+            raise  # else it says that the cluster is still on its way up: its GCS answers, but no node is there yet
         raise NoCluster(f"no Ray cluster at {address}: {_causes(error)}") from error
     # Workers' output goes to the client, not to the bridge's own log.
     global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")

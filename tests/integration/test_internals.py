@@ -1,0 +1,100 @@
+"""Ray's internals that the cluster face touches: each is asked for by its name, on the Ray that is installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+
+import pytest
+
+from tests.integration.conftest import HEAD_PYTHON, Head
+
+pytestmark = pytest.mark.cluster
+
+ASK = """
+import json, os, sys, threading
+from raymq_bridge import cluster
+import ray
+from ray._private.ray_logging import global_worker_stdstream_dispatcher as dispatcher
+
+context = ray.init(address=sys.argv[1], log_to_driver=False, configure_logging=False)
+
+
+@ray.remote(num_cpus=0)
+class Actor:
+    def one(self):
+        return 1
+
+    @ray.method(num_returns=2)
+    def two(self):
+        return 1, 2
+
+
+actor = Actor.remote()
+reference = actor.one.remote()
+
+
+def calls_back(name):
+    got, done = [], threading.Event()
+    getattr(reference, name)(lambda *values: (got.extend(values), done.set()))
+    assert done.wait(60)
+    return got
+
+
+def socket_is_the_raylets():
+    pid = cluster.peer_of(context.address_info["raylet_socket_name"])
+    with open(f"/proc/{pid}/comm") as comm:
+        return comm.read().strip() == "raylet"
+
+
+def dispatches():
+    got = []
+    dispatcher.add_handler("test", got.append)
+    dispatcher.emit({"lines": []})
+    dispatcher.remove_handler("test")
+    return got == [{"lines": []}]
+
+
+def prints():
+    import io
+    from ray._private.worker import print_worker_logs
+    text = io.StringIO()
+    print_worker_logs({"lines": ["hello"], "pid": 1, "ip": "1.2.3.4", "job": "", "is_err": False}, text)
+    return "hello" in text.getvalue()
+
+
+CHECKS = {
+    "ObjectRef._on_completed(callback)": lambda: calls_back("_on_completed") == [1],
+    "ObjectRef._on_ready(callback)": lambda: len(calls_back("_on_ready")) == 1,
+    "ActorHandle._ray_method_signatures": lambda: {"one", "two"} <= set(actor._ray_method_signatures),
+    "ActorHandle._ray_method_num_returns": lambda: cluster.actor_shape(actor)[1] == {"one": 1, "two": 2},
+    "ActorHandle._ray_actor_creation_function_descriptor.class_name": lambda: cluster.actor_shape(actor)[0] == "Actor",
+    "ActorHandle._actor_id": lambda: len(cluster.identity(actor)) == 16,
+    "ray._private.ray_logging.global_worker_stdstream_dispatcher": dispatches,
+    "ray._private.worker.print_worker_logs": prints,
+    "RayContext.address_info['raylet_socket_name']": socket_is_the_raylets,
+    "ray.experimental.internal_kv._internal_kv_get('extra_usage_tag_gcs_storage', namespace='usage_stats')":
+        lambda: cluster._storage() == "memory",
+}
+told = {}
+for name, check in CHECKS.items():
+    try:
+        told[name] = bool(check())
+    except Exception as error:
+        told[name] = repr(error)
+print(json.dumps([list(cluster.INTERNALS), told]))
+sys.stdout.flush()
+os._exit(0)
+"""
+
+
+def test_each_internal_is_there_and_does_what_it_did(cluster: Head) -> None:
+    environ = {**os.environ, **cluster.state["cluster_env"]}
+    command = [HEAD_PYTHON, "-c", ASK, cluster.state["cluster"]]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=100, check=True)
+    internals, told = json.loads(done.stdout.splitlines()[-1])
+    older = "ObjectRef._on_ready(callback)"  # Ray before 2.60 has no such thing, and there is another way
+    told[older] = told[older] is True or "AttributeError" in told[older]
+    assert {name: result for name, result in told.items() if result is not True} == {}
+    assert sorted(told) == sorted(internals)
