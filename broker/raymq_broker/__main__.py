@@ -47,6 +47,7 @@ def endpoint(host: str, port: int) -> str:
 @click.option("--max-queue", default=limits.QUEUE_MAX, help="Bytes that may wait for one connection to read them.")
 @click.option("--insecure", is_flag=True, help="Listen beyond this machine without encryption or authentication.")
 @click.option("--log-format", type=click.Choice(["console", "json"]), default="console")
+@click.option("--expect", help="Process ids of bridges of the broker before this one, with commas.")
 @click.option("--supervised", is_flag=True, help="Stop when standard input ends; tell events on standard output.")
 def main(
     host: str,
@@ -60,6 +61,7 @@ def main(
     max_queue: int,
     insecure: bool,
     log_format: str,
+    expect: str | None,
     supervised: bool,
 ) -> None:
     """Run the raymq broker: it moves frames between clients and bridges and owns the leases."""
@@ -73,7 +75,8 @@ def main(
         timing = limits.Timing(heartbeat_interval, lease, grace)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    settings = Settings(timing, max_sessions, max_object_size, os.getpid(), max_queue)
+    expected = None if expect is None else frozenset(map(int, filter(None, expect.split(","))))
+    settings = Settings(timing, max_sessions, max_object_size, os.getpid(), max_queue, expected)
     log = daemon.configure_logging(log_format, process="broker")
 
     def pool_changed(pool: Pool) -> None:

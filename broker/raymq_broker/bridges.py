@@ -52,6 +52,7 @@ class Bridges:
         self._registry.bind_bridge(bridge, packet.route.lane, packet.peer)
         if known is None:
             self._registry.bridges[bridge.id] = bridge
+            self._registry.came(bridge.pid)
             self._outbox.log_bridge("bridge_registered", bridge)
         self._registry.cluster = bridge.cluster
         settings = self._lifecycle.settings

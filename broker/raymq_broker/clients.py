@@ -34,6 +34,7 @@ class Clients:
         self._registry = registry
         self._outbox = outbox
         self._started = started
+        self._timing = lifecycle.settings.timing
         self.handlers: dict[int, Handler] = {
             Kind.HELLO: self.hello,
             Kind.ATTACH: self.attach,
@@ -64,6 +65,9 @@ class Clients:
         named = self._registry.named(fields.get("name", ""))
         if mismatch is not None:
             self._outbox.refuse(packet, mismatch.code, mismatch.message)
+        elif named is None and fields.get("name") and self._awaits_bridges(now, 2 * self._timing.heartbeat):
+            text = f"the broker has just started; the session {fields['name']!r} may be on its way, with its bridge"
+            self._outbox.refuse(packet, "session-busy", text, retry=True)
         elif named is None:
             self._hello_new(packet, fields, protocol, now)
         else:
@@ -166,14 +170,25 @@ class Clients:
 
     def _attach_unknown(self, packet: Packet, now: float) -> None:
         ending = self._registry.ended.get(packet.route.session)
-        timing = self._lifecycle.settings.timing
         if ending is not None:
             self._ended(packet, ending)
-        elif now < self._started + timing.lease + timing.grace:
-            self._outbox.reply(packet, Kind.UNBOUND)  # a new broker: the session's bridge may be on its way
+        elif self._awaits_bridges(now, self._timing.lease + self._timing.grace):
+            self._outbox.reply(packet, Kind.UNBOUND)
         else:
             text = "the broker knows no such session: it ended, or its bridge is gone"
             self._ended(packet, Ending("unknown-session", text))
+
+    def _awaits_bridges(self, now: float, otherwise: float) -> bool:
+        """Whether this broker is new, and bridges of the one before it may be on their way, with their sessions.
+
+        Args:
+            now: the time.
+            otherwise: seconds for which that is assumed where nobody has told which bridges there were.
+        """
+        expected = self._registry.expected
+        if expected is None:
+            return now < self._started + otherwise
+        return bool(expected) and now < self._started + self._timing.lease + self._timing.grace
 
     def bye(self, packet: Packet, fields: dict[str, Any], now: float) -> None:
         """A client gives its session up at once."""

@@ -45,7 +45,7 @@ class Broker:
 
     def __init__(self, settings: Settings, now: float, secret: bytes = b"") -> None:
         self.settings = settings
-        self.registry = Registry()
+        self.registry = Registry(settings.expected)
         self.outbox = Outbox(Gauges(settings.queue_max, secret))
         self._lifecycle = Lifecycle(settings, self.registry, self.outbox)
         self._clients = clients.Clients(self._lifecycle, self.registry, self.outbox, now)
@@ -201,6 +201,7 @@ class Broker:
     # --- the supervisor's word
 
     def _bridge_ended(self, event: BridgeEnded, now: float) -> None:
+        self.registry.came(event.pid)
         self._changed = True
         bridge = self.registry.with_pid(event.pid)
         if bridge is not None:

@@ -18,13 +18,19 @@ LEFT = Ending("detached", "the client detached from its session, which goes on w
 
 @dataclass(frozen=True)
 class Settings:
-    """What the broker is told at its start."""
+    """What the broker is told at its start.
+
+    Attributes:
+        expected: the process ids of the bridges that the broker before it had, of which it knows nothing yet; None if
+            nobody can tell.
+    """
 
     timing: Timing = Timing()  # noqa: RUF009 - it is frozen
     sessions_max: int = SESSIONS_MAX
     object_max: int = OBJECT_MAX
     pid: int = 0
     queue_max: int = QUEUE_MAX
+    expected: frozenset[int] | None = None
 
 
 NO_CLUSTER_PAUSE = 2.0

@@ -25,12 +25,14 @@ class Ending(NamedTuple):
 class Registry:
     """Sessions and bridges by their ids, and for each bound connection what it speaks for: an id and a lane."""
 
-    def __init__(self) -> None:
+    def __init__(self, expected: Iterable[int] | None = None) -> None:
         self.sessions: dict[bytes, Session] = {}
         self.bridges: dict[bytes, Bridge] = {}
         self.client_peers: dict[bytes, tuple[bytes, int]] = {}
         self.bridge_peers: dict[bytes, tuple[bytes, int]] = {}
         self.ended: OrderedDict[bytes, Ending] = OrderedDict()
+        self.expected = None if expected is None else set(expected)
+        """The process ids of bridges of an earlier broker that have not come yet; None if nobody knows them."""
         self.cluster: dict[str, Any] | None = None
         """What the bridge that registered last told of the cluster: the versions that clients are held against."""
 
@@ -80,6 +82,11 @@ class Registry:
         """All that are bound."""
         clients = {(Side.CLIENTS, peer) for peer in self.client_peers}
         return clients | {(Side.BRIDGES, peer) for peer in self.bridge_peers}
+
+    def came(self, pid: int) -> None:
+        """A bridge is not waited for any longer: it has registered, or ended."""
+        if self.expected is not None:
+            self.expected.discard(pid)
 
     # --- who belongs to whom
 

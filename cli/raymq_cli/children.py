@@ -93,6 +93,7 @@ def _broker(spawn: Spawn, options: Options, directory: Path, endpoint: str) -> l
         f"--max-object-size={options.object_max}",
         f"--max-queue={options.queue_max}",
         f"--log-format={options.log_format}",
+        f"--expect={','.join(map(str, spawn.bridges))}",
         *(["--insecure"] if options.insecure else []),
     ]
 

@@ -116,12 +116,14 @@ class Spawn:
     Attributes:
         address: for a bridge the cluster's; for a broker that is started again, the one it had.
         env: to be added to the environment.
+        bridges: for a broker, the process ids of the bridges that are there and will come to it.
     """
 
     child: int
     role: Role
     address: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
+    bridges: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

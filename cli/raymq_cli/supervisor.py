@@ -239,7 +239,11 @@ class Supervisor:
             address = {Role.BRIDGE: self.cluster or "", Role.BROKER: self._broker_was, Role.CLUSTER: ""}[role]
             child = Child(self._last_number, role, now, address)
             self.children[child.number] = child
-            self._actions.append(Spawn(child.number, role, address, self.env if role is Role.BRIDGE else {}))
+            env = self.env if role is Role.BRIDGE else {}
+            there = tuple(
+                bridge.pid for bridge in self._those(Role.BRIDGE) if bridge.pid and bridge.ready_at is not None
+            )
+            self._actions.append(Spawn(child.number, role, address, env, there if role is Role.BROKER else ()))
 
     def _announce(self) -> None:
         if self.announced or not self.broker or self.cluster is None:

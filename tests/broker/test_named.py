@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from raymq.protocol.route import Kind, Lane
-from raymq_broker.actions import Side
+from raymq_broker.actions import BridgeEnded, Side
 from raymq_broker.entities import SessionState
-from tests.broker.desk import CLIENT, NAMELESS, OPENED, SESSION, TOKEN, Desk, Said, kinds
+from raymq_broker.lifecycle import Settings
+from tests.broker.desk import CLIENT, NAMELESS, OPENED, SESSION, TIMING, TOKEN, Desk, Said, kinds
 
 NEXT, NEXT_TOKEN = b"n" * 16, b"u" * 32
 NIGHT = {"name": "night", "ttl": 100.0}
@@ -17,7 +18,7 @@ NIGHT = {"name": "night", "ttl": 100.0}
 
 @pytest.fixture
 def desk() -> Desk:
-    return Desk()
+    return Desk(Settings(TIMING, expected=frozenset()))
 
 
 def open_named(desk: Desk, **changes: Any) -> None:
@@ -234,6 +235,42 @@ def test_a_new_broker_learns_of_it_from_the_bridge(left: bool) -> None:
     assert (session.name, session.ttl, session.left, session.state) == ("night", 50.0, left, SessionState.DETACHED)
     desk.wait(49.0)
     assert kinds(come(desk)) == [(b"b0", Kind.OPEN)]
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_a_new_broker_opens_no_second_one_of_a_name(comes: bool) -> None:
+    """As long as bridges may be on its way that its supervisor knows: one of them may have it."""
+    desk = Desk(Settings(TIMING, expected=frozenset({42, 43})))
+    desk.register(b"3" * 16, b"e", pid=43)
+    [refused] = come(desk)
+    assert (refused.fields["code"], refused.fields["retry"]) == ("session-busy", True)
+    assert kinds(desk.hello(b"x", b"x" * 16)) == [(b"e0", Kind.OPEN)], "nobody else has to wait"
+    if comes:
+        desk.register(sessions=[entry(desk)])
+        assert come(desk)[0].fields["replaces"] == SESSION
+    else:
+        desk.tell(BridgeEnded(42, "12:00", "SIGKILL ended it", ()))
+        assert [p.fields["code"] for p in come(desk)] == ["no-bridge"]
+
+
+def test_nobody_is_waited_for_for_ever() -> None:
+    desk = Desk(Settings(TIMING, expected=frozenset({42})))
+    desk.wait(39.9)
+    assert [p.fields["code"] for p in come(desk)] == ["session-busy"]
+    desk.wait(0.1)
+    assert [p.fields["code"] for p in come(desk)] == ["no-bridge"]
+
+
+def test_a_broker_without_a_supervisor_waits_two_heartbeats() -> None:
+    desk = Desk()
+    assert [p.fields["code"] for p in come(desk)] == ["session-busy"]
+    desk.wait(2.0)
+    assert [p.fields["code"] for p in come(desk)] == ["no-bridge"]
+
+
+def test_a_broker_that_has_no_bridge_to_wait_for_says_at_once_that_a_session_is_unknown() -> None:
+    desk = Desk(Settings(TIMING, expected=frozenset()))
+    assert [p.fields["code"] for p in desk.attach(b"c0")] == ["unknown-session"]
 
 
 def test_three_clients_in_turn(desk: Desk) -> None:
