@@ -296,6 +296,16 @@ class TestDeath:
         world.wait(1)
         assert world.child(Role.BROKER) != broker
 
+    def test_the_next_broker_is_told_which_bridges_come(self, world: World) -> None:
+        first = world.child(Role.BRIDGE)
+        world.list_bridges(busy=[first])
+        assert len(world.children(Role.BRIDGE)) == 2, "the other one still starts, and has no session"
+        world.actions.clear()
+        world.tell(Exited(world.child(Role.BROKER), -9))
+        world.wait(0.5)
+        [spawn] = world.done(Spawn)
+        assert (spawn.role, spawn.bridges) == (Role.BROKER, (1000 + first,))
+
     def test_a_new_cluster_gets_new_bridges(self, world: World) -> None:
         busy = world.child(Role.BRIDGE)
         world.list_bridges(busy=[busy])
