@@ -78,8 +78,8 @@ class Telling:
         """One line."""
         workload = self._workload
         line = {
-            "session": self._session.id.hex(), "step": workload.step[0], "done": dict(workload.done),
-            "slowest": workload.slowest, "lost": workload.lost, "doubled": workload.doubled, "problems": list(workload.problems), **more,
+            "step": workload.step[0], "slowest": workload.slowest, "done": dict(workload.done), "lost": workload.lost,
+            "doubled": workload.doubled, "problems": list(workload.problems), "blocks": sys.getallocatedblocks(), **more,
         }  # fmt: skip
         with self._lock, (self._directory / "progress").open("a") as file:
             file.write(json.dumps(line) + "\n")

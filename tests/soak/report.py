@@ -26,12 +26,13 @@ def show(outcome: Outcome, console: Console) -> None:
     figures.add_row("hangs", f"{len(outcome.hangs):,}")
     console.print(figures)
 
-    memory = Table("memory of", "second quarter", "last quarter", "ratio", box=box.SIMPLE_HEAD)
+    memory = Table("memory of", "at first", "second quarter", "last quarter", "ratio", box=box.SIMPLE_HEAD)
     for column in memory.columns[1:]:
         column.justify = "right"
     for entry in outcome.memories:
-        quarters = (f"{entry.quarter(number) / (1 << 20):.1f} MiB" for number in (1, 3))
-        memory.add_row(entry.name, *quarters, f"{entry.growth:.3f}")
+        sizes = (entry.samples[0], entry.quarter(1), entry.quarter(3))
+        texts = (f"{size / (1 << 20):.1f} MiB" if entry.is_bytes else f"{size:,.0f}" for size in sizes)
+        memory.add_row(entry.name, *texts, f"{entry.growth:.3f}")
     console.print(memory)
 
     for text in outcome.wrong:
