@@ -29,7 +29,7 @@ def show(outcome: Outcome, console: Console) -> None:
     memory = Table("memory of", "at first", "second quarter", "last quarter", "ratio", box=box.SIMPLE_HEAD)
     for column in memory.columns[1:]:
         column.justify = "right"
-    for entry in outcome.memories:
+    for entry in sorted(outcome.memories, key=lambda entry: (not entry.is_bytes, entry.name)):
         sizes = (entry.samples[0], entry.quarter(1), entry.quarter(3))
         texts = (f"{size / (1 << 20):.1f} MiB" if entry.is_bytes else f"{size:,.0f}" for size in sizes)
         memory.add_row(entry.name, *texts, f"{entry.growth:.3f}")

@@ -70,11 +70,11 @@ def make_remotes(session: raymq.Session) -> SimpleNamespace:
                 print(f"said {number} said", flush=True)
             return first + count
 
-    @session.remote(num_cpus=0, max_retries=0)
+    @session.remote(num_cpus=0)
     def double(number: int) -> int:
         return 2 * number
 
-    @session.remote(num_cpus=0, max_retries=0)
+    @session.remote(num_cpus=0)
     def late(seconds: float, value: Any) -> Any:
         time.sleep(seconds)
         return value
@@ -89,13 +89,13 @@ def make_remotes(session: raymq.Session) -> SimpleNamespace:
     def fail(number: int) -> None:
         raise ValueError(number)
 
-    @session.remote(num_cpus=0, max_retries=0)
+    @session.remote(num_cpus=0)
     def size_of(data: bytes) -> int:
         return len(data)
 
     captured = session.put(list(range(100)))
 
-    @session.remote(num_cpus=0, max_retries=0)
+    @session.remote(num_cpus=0)
     def with_captured(number: int) -> int:
         return raymq.get(captured)[number]
 
