@@ -210,8 +210,8 @@ class Storm:
             self._proxies.append(proxy)
             self._clients.append(Client(number, plan, proxy.address, self._directory / str(number)))
         deadline = time.monotonic() + 120
-        while not all(client.look() for client in self._clients):
-            if time.monotonic() > deadline or any(client.is_over for client in self._clients):
+        while not all(client.look() or client.is_over for client in self._clients):
+            if time.monotonic() > deadline:
                 texts = [(client.directory / "stderr").read_text() for client in self._clients]
                 raise RuntimeError("the clients did not come up:\n" + "\n".join(texts))
             time.sleep(0.1)
