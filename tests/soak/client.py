@@ -31,6 +31,7 @@ def main() -> None:
     address, seed, directory, patience, large = sys.argv[1:]
     session = raymq.connect(address, timeout=60)
     workload = Workload(session, int(seed), Path(directory, "stdout"), int(large))
+    workload.warm_up()
     telling = Telling(session, workload, Path(directory), float(patience))
     stop = threading.Event()
     threading.Thread(target=telling.run, daemon=True).start()

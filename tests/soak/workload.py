@@ -145,6 +145,11 @@ class Workload:
             (1, self.threads), (1, self.speaks), (1, self.asks), (1, self.forgets),
         ]  # fmt: skip
 
+    def warm_up(self) -> None:
+        """Have Ray start its workers, which takes seconds and says nothing."""
+        refs = [self._count.tell.remote(0), self._other.tell.remote(0)]
+        self._session.get([*refs, *(self._remote.double.remote(number) for number in range(4))])
+
     def run(self, stop: threading.Event) -> None:
         """Go on until told to stop, then see that everything is right."""
         weights = [weight for weight, _ in self._steps]
@@ -173,8 +178,11 @@ class Workload:
             self.problems.append(text)
 
     def expect(self, what: str, found: Any, right: Any) -> None:
-        """Something is wrong if these differ."""
+        """Something is wrong if these differ; of lists, what is said is where they begin to."""
         if found != right:
+            if isinstance(found, list) and isinstance(right, list) and len(found) == len(right):
+                at = next(at for at, pair in enumerate(zip(found, right, strict=True)) if pair[0] != pair[1])
+                what, found, right = f"{what}, item {at} of {len(right)}", found[at:], right[at:]
             self.problem(f"{what}: {str(found)[:200]} instead of {str(right)[:200]}")
 
     def _called(self, calls: int) -> int:
@@ -334,8 +342,9 @@ class Workload:
 
     def finish(self) -> None:
         """See that every call ran once and every line was printed once."""
-        while self._unchecked:
-            self.check(len(self._unchecked))
+        with self._at("finish: the last calls"):
+            while self._unchecked:
+                self.check(len(self._unchecked))
         for name, actor, last in (("counter", self._count, self._calls), ("other", self._other, self._others)):
             told = self._session.get(actor.tell.remote(last))
             self.lost += told["lost"]
