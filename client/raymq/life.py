@@ -144,8 +144,10 @@ class Life:
         self.check(held)
         wire = self._wire
         if wire is not None:
-            if payload is None or payload.nbytes <= INLINE_MAX:
-                wire.post(message, 0 if payload is None else payload.nbytes)
+            if payload is None:
+                wire.post(message, wait_room=False)  # a question: how long it may take is its own matter
+            elif payload.nbytes <= INLINE_MAX:
+                wire.post(message, payload.nbytes)
             else:
                 writable = any(not memoryview(buffer).readonly for buffer in payload.buffers)
                 wire.post(message, payload.nbytes, wait_delivered=writable)
@@ -161,14 +163,18 @@ class Life:
         return self._ask(lambda number: Request(number, operation, payload), payload, held=held)
 
     def _ask(
-        self, message: Callable[[int], Message], payload: Pickled | None = None, *, held: Held | None = None
+        self,
+        message: Callable[[int], Message],
+        payload: Pickled | None = None,
+        *,
+        held: Held | None = None,
+        until: float | None = None,
     ) -> Any:
         number, waiter = next(self._requests), Waiter(1)
         pending = self.ledger.expect_reply(number, waiter)
         try:
             self.post(message(number), payload, held=held)
-            waiter.wait(None)
-            return self._outcome(pending, held)
+            return self._outcome(pending, held) if waiter.wait(_left(until)) else None
         finally:
             self.ledger.expect_no_reply(number)
 
@@ -249,25 +255,34 @@ class Life:
         """The places in the list of those that are ready, ``num_returns`` at most; see ``Session.wait``."""
         deadline = None if timeout is None else time.monotonic() + timeout
         numbers = [self.packer.own(ref) for ref in refs]
-        self._watch(dict(zip(numbers, refs, strict=True)), fetch_local=fetch_local)
+        # To look without waiting is to ask, and the way to the cluster takes the time that it takes.
+        self._watch(dict(zip(numbers, refs, strict=True)), fetch_local=fetch_local, until=deadline if timeout else None)
         waiter = self.ledger.wait_for(numbers, num_returns)
         try:
-            waiter.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            waiter.wait(_left(deadline))
         finally:
             self.ledger.wait_no_more(numbers, waiter)
         self.check(refs[0])
         ready = set(self.ledger.ready_among(numbers)[:num_returns])
         return {place for place, number in enumerate(numbers) if number in ready}
 
-    def _watch(self, wanted: dict[int, ObjectRef[Any]], *, fetch_local: bool) -> None:
-        """Have the bridge tell when references become ready; returns when it has told of those that are."""
+    def _watch(self, wanted: dict[int, ObjectRef[Any]], *, fetch_local: bool, until: float | None = None) -> None:
+        """Have the bridge tell when references become ready; returns when it has told of those that are, or at a time.
+
+        What it has not told by then comes when it comes.
+        """
         self.check(_any(wanted))
         for part in _parts(self.ledger.watch(list(wanted))):
-            self._ask(functools.partial(Watch, refs=part, fetch_local=fetch_local), held=wanted[part[0]])
+            watch = functools.partial(Watch, refs=part, fetch_local=fetch_local)
+            self._ask(watch, held=wanted[part[0]], until=until)
 
 
 def _any(wanted: dict[int, ObjectRef[Any]]) -> ObjectRef[Any] | None:
     return next(iter(wanted.values()), None)
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
 def _parts(numbers: list[int]) -> Iterator[list[int]]:

@@ -84,17 +84,19 @@ class Wire:
 
     # --- called from any thread
 
-    def post(self, message: Message, nbytes: int = 0, *, wait_delivered: bool = False) -> None:
+    def post(self, message: Message, nbytes: int = 0, *, wait_delivered: bool = False, wait_room: bool = True) -> None:
         """Queue a message; waits only while more than BACKLOG_MAX bytes are waiting to be sent.
 
         Args:
             message: what to send.
             nbytes: its size, counted against the backlog.
             wait_delivered: wait until the bridge holds the payload, since its buffers may change after that.
+            wait_room: False for what whoever posts it waits for anyway, perhaps not for ever.
         """
         delivered = threading.Event() if wait_delivered else None
         with self._room:
-            self._room.wait_for(lambda: self._posted + self._queued < BACKLOG_MAX or self._finished)
+            if wait_room:
+                self._room.wait_for(lambda: self._posted + self._queued < BACKLOG_MAX or self._finished)
             self._posted += nbytes + MESSAGE_COST
         self._outbox.put(_Posted(message, nbytes + MESSAGE_COST, delivered))
         self._wake()

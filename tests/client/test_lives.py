@@ -40,7 +40,7 @@ class Tape:
         self._answers = answers
         self._asked = threading.Event()
 
-    def post(self, message: Message, nbytes: int = 0, *, wait_delivered: bool = False) -> None:
+    def post(self, message: Message, nbytes: int = 0, *, wait_delivered: bool = False, wait_room: bool = True) -> None:
         self.posted.append(message)
         if isinstance(message, Fetch | Watch | Request):
             self._asked.set()

@@ -13,7 +13,7 @@ import zmq
 
 from raymq import wire
 from raymq.connection import Connection
-from raymq.protocol.messages import Pickled, Put
+from raymq.protocol.messages import Fetch, Pickled, Put
 from raymq.wire import Wire
 
 
@@ -43,6 +43,13 @@ def test_a_call_that_waits_for_room_is_let_go_when_the_session_ends(
     lonely.abandon()
     waiting.join(30)
     assert not waiting.is_alive()
+
+
+def test_a_question_does_not_wait_for_room(lonely: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks has a time limit of its own."""
+    monkeypatch.setattr(wire, "BACKLOG_MAX", 1000)
+    lonely.post(Put(1, Pickled(bytes(2000))), 2000)
+    lonely.post(Fetch([1]), wait_room=False)
 
 
 def test_a_large_put_is_let_go_when_the_session_ends(lonely: Wire) -> None:
