@@ -27,7 +27,7 @@ DOCUMENT = ROOT / "protocol.md"
 BROKER = [path for path in (ROOT / "broker/raymq_broker").glob("*.py") if path.name != "__main__.py"]
 ENTITIES = ROOT / "broker/raymq_broker/entities.py"
 LINK = ROOT / "worker_bridge/raymq_bridge/link.py"
-EXECUTOR = ROOT / "worker_bridge/raymq_bridge/executor.py"
+BELONGINGS = ROOT / "worker_bridge/raymq_bridge/belongings.py"
 
 Row = dict[str, str]
 
@@ -336,7 +336,7 @@ def test_the_states_that_a_bridge_sees_are_those_of_the_code() -> None:
 
 def test_what_stands_for_objects_towards_a_bridge_is_what_it_resolves() -> None:
     rows = table("kind", "fields", "stands for", holding="function")
-    assert [row["kind"] for row in rows] == keys(assigned(EXECUTOR, "_RESOLVERS"))
+    assert [row["kind"] for row in rows] == keys(assigned(BELONGINGS, "_RESOLVERS"))
 
 
 def test_what_stands_for_objects_towards_a_client_is_what_it_resolves() -> None:
@@ -377,7 +377,7 @@ _MODULES = {
     "connection": [ROOT / "client/raymq/connection.py"],
     "client": [ROOT / "client/raymq/wire.py"],
     "broker": BROKER,
-    "bridge": [path for path in EXECUTOR.parent.glob("*.py") if path.name != "__main__.py"],
+    "bridge": [path for path in BELONGINGS.parent.glob("*.py") if path.name != "__main__.py"],
 }
 LIMITS = {row["constant"]: row["value"] for row in table("constant", "value", "unit", "what happens at it")}
 

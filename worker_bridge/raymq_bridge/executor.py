@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import operator
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, NamedTuple
 
-from raymq import pickling
 from raymq.errors import PayloadTooLarge
 from raymq.protocol.channel import Arrived, Received
-from raymq.protocol.limits import INLINE_MAX, REFS_MAX
+from raymq.protocol.limits import INLINE_MAX
 from raymq.protocol.messages import (
-    NOTHING,
     Call,
     Create,
     Define,
@@ -24,7 +21,6 @@ from raymq.protocol.messages import (
     Fetch,
     Goodbye,
     Message,
-    Pickled,
     Put,
     Ready,
     Refusal,
@@ -37,12 +33,12 @@ from raymq.protocol.messages import (
     Watch,
 )
 from raymq_bridge import cluster
-from raymq_bridge.failures import DependencyFailed, Failed, clip, describe, own
+from raymq_bridge.belongings import Belongings, failed
+from raymq_bridge.failures import DependencyFailed, Failed, clip, own
 from raymq_bridge.fetches import Fetches, guess_size
 from raymq_bridge.inbox import Inbox
 from raymq_bridge.outbox import Consumed, Outbox, Taken
 from raymq_bridge.steps import go_on
-from raymq_bridge.table import Table
 
 DEFERRED_MAX = 16 << 20
 """Bytes of messages that may wait for large payloads before the client gets no more credit on the calls lane."""
@@ -55,22 +51,6 @@ class Step(NamedTuple):
     """The next step of an operation that had to wait."""
 
     take: Callable[[], None]
-
-
-class _Blank:
-    """Stands for a remote function that is mentioned before it is defined: by itself, or by one that it calls.
-
-    Nothing here ever calls it. When Ray pickles the function that mentions it, for a worker, it has been filled, and
-    is pickled as what it stands for.
-    """
-
-    def __init__(self) -> None:
-        self.real: Any = None
-
-    def __reduce__(self) -> Any:
-        if self.real is None:
-            raise LookupError("a remote function was used before it was defined")
-        return operator.getitem, ([self.real], 0)
 
 
 class Executor:
@@ -96,18 +76,15 @@ class Executor:
         self._send = outbox.put
         self._farewell = farewell
         self._broken = broken
-        self._object_max = object_max
         self._operations = operations
-        self._table = Table(cluster.identity)
-        self._functions: dict[int, Any] = {}
-        self._classes: set[Any] = set()
+        self._belongings = Belongings(object_max)
+        self._table = self._belongings.table
         self._inbox = Inbox()
         self._events: queue.SimpleQueue[Received | Arrived | Step | None] = queue.SimpleQueue()
         self._values: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
         self._fetches = Fetches()
         self._watched: set[int] = set()
         self._unconsumed = 0
-        self._callee = functools.lru_cache(maxsize=1000)(self._make_callee)
         self._threads = [
             threading.Thread(target=self._guard, args=(run,), name=f"raymq-{name}", daemon=True)
             for name, run in (("calls", self._run_calls), ("values", self._run_values))
@@ -161,9 +138,7 @@ class Executor:
                 self._unconsumed -= 1
                 self._send(Consumed())
         # A value that never comes may hold this executor for ever: what its client held is not to stay with it.
-        self._table.clear()
-        self._functions.clear()
-        self._callee.cache_clear()
+        self._belongings.clear()
 
     def _carry_out(self, messages: list[Message]) -> None:
         for message in messages:
@@ -177,38 +152,34 @@ class Executor:
 
     def _define(self, message: Define) -> None:
         try:
-            target, options = self._load(message.payload)
+            target, options = self._belongings.load(message.payload)
             made = cluster.remote(target, options)
         except BaseException as error:
-            self._functions[message.function] = self._failed(error, f"{message.kind} {message.name}")
-            return
-        blank = self._functions.get(message.function)
-        if isinstance(blank, _Blank):
-            blank.real = made
-        self._functions[message.function] = made
+            made = failed(error, f"{message.kind} {message.name}")
+        self._belongings.define(message.function, made)
 
     def _put(self, message: Put) -> None:
-        self._make([message.ref], "the value of put()", lambda: [cluster.put(self._load(message.payload))])
+        self._make([message.ref], "the value of put()", lambda: [cluster.put(self._belongings.load(message.payload))])
 
     def _task(self, message: Task) -> None:
         def call() -> list[Any]:
-            args, kwargs = self._load(message.payload)
-            return cluster.submit(self._callee(message.function, message.options), args, kwargs)
+            args, kwargs = self._belongings.load(message.payload)
+            return cluster.submit(self._belongings.callee(message.function, message.options), args, kwargs)
 
         self._make(message.refs, "an argument", call)
 
     def _create(self, message: Create) -> None:
         def call() -> list[Any]:
-            args, kwargs = self._load(message.payload)
-            return [cluster.create(self._callee(message.function, message.options), args, kwargs)]
+            args, kwargs = self._belongings.load(message.payload)
+            return [cluster.create(self._belongings.callee(message.function, message.options), args, kwargs)]
 
         self._make([message.actor], "an argument", call)
 
     def _call(self, message: Call) -> None:
         def call() -> list[Any]:
-            handle = self._real(message.actor)
-            options = self._options(message.options)
-            args, kwargs = self._load(message.payload)
+            handle = self._belongings.real(message.actor)
+            options = self._belongings.options(message.options)
+            args, kwargs = self._belongings.load(message.payload)
             return cluster.submit(cluster.method(handle, message.method, options), args, kwargs)
 
         self._make(message.refs, "an argument", call)
@@ -220,9 +191,9 @@ class Executor:
             if len(made) != len(numbers):
                 raise ValueError(f"{len(made)} values are returned where the caller expects {len(numbers)}")
         except BaseException as error:
-            failed = self._failed(error, what)
+            failure = failed(error, what)
             for number in numbers:
-                self._table.add(number, failed, known=False)
+                self._table.add(number, failure, known=False)
             return
         for number, real in zip(numbers, made, strict=True):
             self._table.add(number, real)
@@ -235,11 +206,11 @@ class Executor:
     def _ask(self, number: int) -> None:
         """Ask Ray for a value."""
         try:
-            real = self._real(number)
+            real = self._belongings.real(number)
             if not cluster.is_reference(real):
                 raise TypeError("only objects have values; this is an actor")
         except Exception as error:
-            self._on_value(number, self._failed(error, "a reference"))
+            self._on_value(number, failed(error, "a reference"))
             return
         cluster.on_value(real, functools.partial(self._on_value, number))
 
@@ -255,7 +226,7 @@ class Executor:
         pending: dict[int, Any] = {}
         for number in message.refs:
             with contextlib.suppress(DependencyFailed, LookupError):
-                real = self._real(number)
+                real = self._belongings.real(number)
                 if cluster.is_reference(real):
                     pending[number] = real
         now = cluster.ready_now(list(pending.values()), fetch_local=message.fetch_local)
@@ -280,7 +251,7 @@ class Executor:
             operation = self._operations.get(message.operation)
             if operation is None:
                 raise ValueError(f"this bridge knows no operation {message.operation!r}")
-            args, kwargs = self._load(message.payload)
+            args, kwargs = self._belongings.load(message.payload)
             return operation(*args, **kwargs)
 
         self._answer_request(message, call)
@@ -292,10 +263,10 @@ class Executor:
             if isinstance(value, Generator):
                 go_on(value, None, self._later, functools.partial(self._answer_request, message))
                 return
-            payload = self._dump(value)
+            payload = self._belongings.dump(value)
         except BaseException as error:
-            failed = self._failed(error, f"an argument of {message.operation}")
-            self._send(Refusal(message.request, failed.error, self._dump_cause(failed)))
+            failure = failed(error, f"an argument of {message.operation}")
+            self._send(Refusal(message.request, failure.error, self._belongings.dump_cause(failure)))
             return
         self._send(Reply(message.request, payload))
 
@@ -322,7 +293,7 @@ class Executor:
         answer = self._answer(number, value)
         payload: Any = answer.payload
         if payload.nbytes > INLINE_MAX and not self._outbox.holds_little:
-            self._take_back(payload.refs)
+            self._belongings.take_back(payload.refs)
             self._fetches.put_off(number)
         else:
             self._send(answer)
@@ -331,131 +302,17 @@ class Executor:
         if isinstance(value, Failed):
             return self._failure(number, value)
         if cluster.is_error(value):
-            return self._failure(number, self._failed(value, ""))
+            return self._failure(number, failed(value, ""))
         try:
-            return Value(number, self._dump(value))
+            return Value(number, self._belongings.dump(value))
         except PayloadTooLarge as error:
             return self._failure(number, own("PayloadTooLarge", f"the value of type {_name(value)} {error}"))
         except BaseException as error:
             text = f"the value of type {_name(value)} cannot be sent back: {type(error).__name__}: {error}"
             return self._failure(number, own("NotPicklable", clip(text)))
 
-    def _failure(self, number: int, failed: Failed) -> Failure:
-        return Failure(number, failed.error, self._dump_cause(failed))
-
-    # --- between numbers and real objects
-
-    def _real(self, number: int) -> Any:
-        try:
-            real = self._table.get(number)
-        except KeyError:
-            raise LookupError(f"reference {number} is not known here: it was released, or never made") from None
-        if isinstance(real, Failed):
-            raise DependencyFailed(real)
-        return real
-
-    def _make_callee(self, function: int, options: bytes) -> Any:
-        callee = self._functions.get(function)
-        if isinstance(callee, Failed):
-            raise DependencyFailed(callee)
-        if callee is None or isinstance(callee, _Blank):
-            raise LookupError(f"function {function} is not known here")
-        return callee.options(**self._options(options)) if options else callee
-
-    def _options(self, options: bytes) -> dict[str, Any]:
-        return self._load(Pickled(options)) if options else {}
-
-    def _load(self, payload: Any) -> Any:
-        return pickling.loads(payload, self._resolve, self._classes)
-
-    def _resolve(self, kind: str, *fields: Any) -> Any:
-        resolver = _RESOLVERS.get(kind)
-        if resolver is None:
-            raise ValueError(f"the payload mentions a {kind!r}, which this bridge does not know")
-        return resolver(self, *fields)
-
-    def _resolve_function(self, function: int, options: bytes) -> Any:
-        if function not in self._functions:
-            self._functions[function] = _Blank()
-        if isinstance(self._functions[function], _Blank) and not options:
-            return self._functions[function]
-        return self._callee(function, options)
-
-    def _resolve_actor(self, number: int, *shape: Any) -> Any:
-        return self._real(number)
-
-    def _dump(self, value: Any) -> Pickled:
-        """Pickle a value; each reference in it is handed out once more.
-
-        Raises:
-            PayloadTooLarge: it is above a limit.
-            Exception: whatever the user's classes raise.
-        """
-        refs: list[int] = []
-        try:
-            payload = pickling.dumps(value, functools.partial(self._replace, refs), refs)
-            if len(refs) > REFS_MAX:
-                raise PayloadTooLarge(
-                    f"mentions {len(refs):,} references; at most {REFS_MAX:,} can travel in one value"
-                )
-            if payload.nbytes > self._object_max:
-                raise PayloadTooLarge(
-                    f"has {payload.nbytes:,} bytes; this broker takes up to {self._object_max:,} (--max-object-size)"
-                )
-            return payload
-        except BaseException:
-            self._take_back(refs)
-            raise
-
-    def _take_back(self, refs: Iterable[int]) -> None:
-        """What was handed out with a payload that is not sent."""
-        for number in refs:
-            self._table.release(number)
-
-    def _dump_cause(self, failed: Failed) -> Pickled:
-        """The cause of a failure, pickled each time that it is sent: the references in it are handed out each time."""
-        if failed.cause is None:
-            return NOTHING
-        try:
-            return self._dump(failed.cause)
-        except BaseException:
-            return NOTHING  # the description has to do
-
-    def _replace(self, refs: list[int], value: Any) -> pickling.Fields | None:
-        if cluster.is_reference(value):
-            return "ref", self._hand_out(refs, value)
-        if cluster.is_actor(value):
-            return "actor", self._hand_out(refs, value), *cluster.actor_shape(value)
-        if cluster.is_error(value):
-            return "error", describe(value), getattr(value, "cause", None)
-        if cluster.is_error_class(value):
-            return "exception", value.__name__
-        return None
-
-    def _hand_out(self, refs: list[int], value: Any) -> int:
-        number = self._table.hand_out(value)
-        if number in refs:
-            self._table.release(number)  # a payload brings a number along once, however often it mentions it
-        else:
-            refs.append(number)
-        return number
-
-    # --- errors
-
-    def _failed(self, error: BaseException, what: str) -> Failed:
-        if isinstance(error, DependencyFailed):
-            return error.failed
-        if isinstance(error, ModuleNotFoundError):
-            return own("NotUnpicklable", _missing_module(error, what))
-        cause = getattr(error, "cause", None) if cluster.is_error(error) else error
-        return Failed(describe(error), cause)
-
-
-def _missing_module(error: ModuleNotFoundError, what: str) -> str:
-    return (
-        f"{what} needs the module {error.name!r}, which the cluster does not have. Install it there, or send it along "
-        f"by value: cloudpickle.register_pickle_by_value({str(error.name).partition('.')[0]})"
-    )
+    def _failure(self, number: int, failure: Failed) -> Failure:
+        return Failure(number, failure.error, self._belongings.dump_cause(failure))
 
 
 def _name(value: Any) -> str:
@@ -476,13 +333,3 @@ _HANDLERS: dict[type, Callable[[Executor, Any], None]] = {
     Goodbye: Executor._end,
     Detach: Executor._end,
 }
-
-_RESOLVERS: dict[str, Callable[..., Any]] = {
-    "ref": Executor._real,
-    "actor": Executor._resolve_actor,
-    "function": Executor._resolve_function,
-    "module": lambda _, name: cluster.named(name),
-    "name": lambda _, module, name: cluster.named(module, name),
-    "error": lambda _, task, cause: cluster.task_error(task, cause),
-}
-"""What stands on the wire for an object, and how the object is found."""

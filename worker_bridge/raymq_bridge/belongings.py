@@ -1,0 +1,191 @@
+"""What a client has in the cluster, by number, and values on their way in and out: what stands for what in a pickle."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from raymq import pickling
+from raymq.errors import PayloadTooLarge
+from raymq.protocol.limits import REFS_MAX
+from raymq.protocol.messages import NOTHING, Pickled
+from raymq_bridge import cluster
+from raymq_bridge.failures import DependencyFailed, Failed, describe, own
+from raymq_bridge.table import Table
+
+
+class _Blank:
+    """Stands for a remote function that is mentioned before it is defined: by itself, or by one that it calls.
+
+    Nothing here ever calls it. When Ray pickles the function that mentions it, for a worker, it has been filled, and
+    is pickled as what it stands for.
+    """
+
+    def __init__(self) -> None:
+        self.real: Any = None
+
+    def __reduce__(self) -> Any:
+        if self.real is None:
+            raise LookupError("a remote function was used before it was defined")
+        return operator.getitem, ([self.real], 0)
+
+
+class Belongings:
+    """References, actors and functions of one client.
+
+    Args:
+        object_max: bytes that one value may have.
+    """
+
+    def __init__(self, object_max: int) -> None:
+        self.table = Table(cluster.identity)
+        self.callee = functools.lru_cache(maxsize=1000)(self._make_callee)
+        self._object_max = object_max
+        self._functions: dict[int, Any] = {}
+        self._classes: set[Any] = set()
+
+    def define(self, function: int, made: Any) -> None:
+        """The client has defined a function, or failed to; it may have been mentioned before."""
+        blank = self._functions.get(function)
+        if isinstance(blank, _Blank) and not isinstance(made, Failed):
+            blank.real = made
+        self._functions[function] = made
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        self.table.clear()
+        self._functions.clear()
+        self.callee.cache_clear()
+
+    def real(self, number: int) -> Any:
+        """What stands behind a number.
+
+        Raises:
+            LookupError: nothing does.
+            DependencyFailed: what was to stand there failed.
+        """
+        try:
+            real = self.table.get(number)
+        except KeyError:
+            raise LookupError(f"reference {number} is not known here: it was released, or never made") from None
+        if isinstance(real, Failed):
+            raise DependencyFailed(real)
+        return real
+
+    def _make_callee(self, function: int, options: bytes) -> Any:
+        callee = self._functions.get(function)
+        if isinstance(callee, Failed):
+            raise DependencyFailed(callee)
+        if callee is None or isinstance(callee, _Blank):
+            raise LookupError(f"function {function} is not known here")
+        return callee.options(**self.options(options)) if options else callee
+
+    def options(self, options: bytes) -> dict[str, Any]:
+        """The options of a call."""
+        return self.load(Pickled(options)) if options else {}
+
+    def load(self, payload: Any) -> Any:
+        """Unpickle what the client has sent, which may run any code of its."""
+        return pickling.loads(payload, self._resolve, self._classes)
+
+    def _resolve(self, kind: str, *fields: Any) -> Any:
+        resolver = _RESOLVERS.get(kind)
+        if resolver is None:
+            raise ValueError(f"the payload mentions a {kind!r}, which this bridge does not know")
+        return resolver(self, *fields)
+
+    def _resolve_function(self, function: int, options: bytes) -> Any:
+        if function not in self._functions:
+            self._functions[function] = _Blank()
+        if isinstance(self._functions[function], _Blank) and not options:
+            return self._functions[function]
+        return self.callee(function, options)
+
+    def _resolve_actor(self, number: int, *shape: Any) -> Any:
+        return self.real(number)
+
+    def dump(self, value: Any) -> Pickled:
+        """Pickle a value; each reference in it is handed out once more.
+
+        Raises:
+            PayloadTooLarge: it is above a limit.
+            Exception: whatever the user's classes raise.
+        """
+        refs: list[int] = []
+        try:
+            payload = pickling.dumps(value, functools.partial(self._replace, refs), refs)
+            if len(refs) > REFS_MAX:
+                raise PayloadTooLarge(
+                    f"mentions {len(refs):,} references; at most {REFS_MAX:,} can travel in one value"
+                )
+            if payload.nbytes > self._object_max:
+                raise PayloadTooLarge(
+                    f"has {payload.nbytes:,} bytes; this broker takes up to {self._object_max:,} (--max-object-size)"
+                )
+            return payload
+        except BaseException:
+            self.take_back(refs)
+            raise
+
+    def take_back(self, refs: Iterable[int]) -> None:
+        """What was handed out with a payload that is not sent."""
+        for number in refs:
+            self.table.release(number)
+
+    def dump_cause(self, failed: Failed) -> Pickled:
+        """The cause of a failure, pickled each time that it is sent: the references in it are handed out each time."""
+        if failed.cause is None:
+            return NOTHING
+        try:
+            return self.dump(failed.cause)
+        except BaseException:
+            return NOTHING  # the description has to do
+
+    def _replace(self, refs: list[int], value: Any) -> pickling.Fields | None:
+        if cluster.is_reference(value):
+            return "ref", self._hand_out(refs, value)
+        if cluster.is_actor(value):
+            return "actor", self._hand_out(refs, value), *cluster.actor_shape(value)
+        if cluster.is_error(value):
+            return "error", describe(value), getattr(value, "cause", None)
+        if cluster.is_error_class(value):
+            return "exception", value.__name__
+        return None
+
+    def _hand_out(self, refs: list[int], value: Any) -> int:
+        number = self.table.hand_out(value)
+        if number in refs:
+            self.table.release(number)  # a payload brings a number along once, however often it mentions it
+        else:
+            refs.append(number)
+        return number
+
+
+def failed(error: BaseException, what: str) -> Failed:
+    """What an exception makes of something; ``what`` says of what, where that helps."""
+    if isinstance(error, DependencyFailed):
+        return error.failed
+    if isinstance(error, ModuleNotFoundError):
+        return own("NotUnpicklable", _missing_module(error, what))
+    cause = getattr(error, "cause", None) if cluster.is_error(error) else error
+    return Failed(describe(error), cause)
+
+
+def _missing_module(error: ModuleNotFoundError, what: str) -> str:
+    return (
+        f"{what} needs the module {error.name!r}, which the cluster does not have. Install it there, or send it along "
+        f"by value: cloudpickle.register_pickle_by_value({str(error.name).partition('.')[0]})"
+    )
+
+
+_RESOLVERS: dict[str, Callable[..., Any]] = {
+    "ref": Belongings.real,
+    "actor": Belongings._resolve_actor,
+    "function": Belongings._resolve_function,
+    "module": lambda _, name: cluster.named(name),
+    "name": lambda _, module, name: cluster.named(module, name),
+    "error": lambda _, task, cause: cluster.task_error(task, cause),
+}
+"""What stands on the wire for an object, and how the object is found."""
