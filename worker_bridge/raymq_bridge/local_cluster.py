@@ -123,7 +123,7 @@ def wait_for_stop(supervised: bool, vital: list[vitals.Vital]) -> str:
     while not (died := vitals.first_death(vital)):
         readable, _, _ = select.select(stdin, [], [], _LOOK_INTERVAL)
         if readable and not os.read(0, 4096):
-            break
+            return vitals.first_death(vital)  # a cluster that died meanwhile is not shut down as one that lives
     return died
 
 
