@@ -72,10 +72,10 @@ def test_all_four_packages_are_looked_at() -> None:
 @pytest.mark.parametrize(
     ("package", "only"),
     [
-        ("ray", {"raymq_bridge.cluster", "raymq_bridge.holder", "raymq_bridge.local_ray"}),
+        ("ray", {"raymq_bridge.cluster", "raymq_bridge.copying", "raymq_bridge.holder", "raymq_bridge.local_ray"}),
         ("msgpack", {"raymq.protocol.codec"}),
         ("cloudpickle", {"raymq.pickling"}),
-        ("pickle", {"raymq.pickling", "raymq_bridge.holder"}),  # which names buffers by it, and unpickles nothing
+        ("pickle", {"raymq.pickling", "raymq_bridge.copying"}),  # which names buffers by it, and unpickles nothing
     ],
 )
 def test_one_module_alone_knows_a_package(package: str, only: set[str]) -> None:
@@ -89,6 +89,10 @@ def test_one_module_alone_knows_a_package(package: str, only: set[str]) -> None:
         ("raymq.protocol", ("raymq.protocol", "raymq.errors")),
         ("raymq_broker", ("raymq_broker", "raymq.protocol", "raymq.errors", "raymq.daemon")),
         ("raymq_bridge", ("raymq_bridge", "raymq.protocol", "raymq.errors", "raymq.pickling", "raymq.daemon")),
+        # Sent by value to workers that need not have raymq:
+        ("raymq_bridge.publications", ("raymq_bridge.publications",)),
+        ("raymq_bridge.copying", ("raymq_bridge.copying", "raymq_bridge.publications")),
+        ("raymq_bridge.holder", ("raymq_bridge.holder", "raymq_bridge.copying", "raymq_bridge.publications")),
     ],
 )
 def test_arrows_run_one_way(package: str, allowed: tuple[str, ...]) -> None:
@@ -119,7 +123,7 @@ CORES = [
     "raymq_bridge.link", "raymq_bridge.inbox", "raymq_bridge.table", "raymq_bridge.watch",
     "raymq_bridge.lines", "raymq_bridge.fetches",
     "raymq_cli.backoff", "raymq_cli.events", "raymq_cli.last_words", "raymq_cli.child", "raymq_cli.supervisor",
-    "raymq.duration",
+    "raymq_bridge.publications", "raymq.duration",
 ]  # fmt: skip
 IMPURE = (
     "zmq",

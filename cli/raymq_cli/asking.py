@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
 import time
+from dataclasses import dataclass, field
 from typing import Any
 
 import zmq
@@ -43,19 +43,33 @@ def ask(endpoint: str, kind: Kind = Kind.STATUS, **fields: Any) -> dict[str, Any
     return None
 
 
-def published(state: State) -> list[dict[str, Any]] | None:
-    """What is published on an instance's cluster; None if that cannot be found out."""
+@dataclass(frozen=True)
+class Published:
+    """What is published on a cluster.
+
+    Attributes:
+        count: how many publications there are.
+        listed: the first of them, by name.
+        problem: why that is not known; empty if it is.
+    """
+
+    count: int = 0
+    listed: list[dict[str, Any]] = field(default_factory=list)
+    problem: str = ""
+
+
+def published(state: State) -> Published:
+    """What is published on an instance's cluster: its holder's own list, also while nobody is connected."""
     if not state.cluster:
-        return None
+        return Published(problem="there is no cluster yet")
     command = [*python("raymq_bridge.board"), f"--address={state.cluster}"]
-    with contextlib.suppress(subprocess.TimeoutExpired, ValueError):
-        done = subprocess.run(
-            command,
-            env={**os.environ, **state.cluster_env},
-            capture_output=True,
-            timeout=_CLUSTERS_PATIENCE,
-            check=False,
-        )
-        found: list[dict[str, Any]] = json.loads(done.stdout)
-        return found
-    return None
+    environment = {**os.environ, **state.cluster_env}
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, timeout=_CLUSTERS_PATIENCE, check=False)
+        told = json.loads(done.stdout)
+        return Published(told["count"], told["publications"])
+    except subprocess.TimeoutExpired:
+        return Published(problem=f"the cluster did not answer within {_CLUSTERS_PATIENCE:.0f} s")
+    except (ValueError, LookupError, TypeError):
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        return Published(problem=said[-1].removeprefix("Error: ") if said else f"exit code {done.returncode}")

@@ -10,7 +10,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from raymq_cli.asking import Published
 from raymq_cli.runtime import State
+
+_SHOWN = 20
+"""Publications that people see; the others are for machines."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +24,12 @@ class Report:
     Attributes:
         state: what it left word of.
         reply: the broker's answer; None if there was none.
-        publications: what is published on its cluster; None if that was not asked, or not answered.
+        published: what is published on its cluster; None if that was not asked.
     """
 
     state: State
     reply: dict[str, Any] | None
-    publications: list[dict[str, Any]] | None = None
+    published: Published | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For ``raymq status --json``."""
@@ -33,7 +37,7 @@ class Report:
             "supervisor": {"pid": self.state.pid, "started": self.state.started, "ready": self.state.ready},
             "address": self.state.address,
             "cluster": self.state.cluster,
-            "publications": self.publications,
+            "publications": None if self.published is None or self.published.problem else self.published.listed,
             **(self.reply or {"broker": None, "bridges": [], "sessions": [], "counters": {}}),
         }
 
@@ -56,8 +60,8 @@ def _instance(report: Report, now: float) -> RenderableType:
     parts.append(sessions_table(sessions) if sessions else Text("Nobody is connected.", style="dim"))
     parts.append(Text())
     parts.append(_bridges(bridges) if bridges else Text("There is no bridge; clients wait for one.", style="yellow"))
-    if report.publications:
-        parts += [Text(), _publications(report.publications)]
+    if report.published is not None:
+        parts += _publications(report.published)
     if told := {name: count for name, count in sorted(reply["counters"].items()) if count}:
         parts += [Text(), Text("Counters", style="bold"), Padding(_counters(told), (0, 0, 0, 2))]
     return Group(*parts)
@@ -114,9 +118,14 @@ def sessions_table(sessions: list[dict[str, Any]], *, whole: bool = False) -> Ta
     return table
 
 
-def _publications(publications: list[dict[str, Any]]) -> Table:
-    table = _table(counted(len(publications), "publication"), "name", "kind", ">size", "owner", ">age", ">ends in")
-    for entry in publications:
+def _publications(published: Published) -> list[RenderableType]:
+    if published.problem:
+        return [Text(), Text.assemble("What is published is not known: ", _plain(published.problem), style="yellow")]
+    if not published.count:
+        return []
+    title = counted(published.count, "publication")
+    table = _table(title, "name", "kind", ">size", "owner", ">age", ">ends in")
+    for entry in published.listed[:_SHOWN]:
         table.add_row(
             _plain(str(entry["name"])),
             str(entry["kind"]),
@@ -125,7 +134,9 @@ def _publications(publications: list[dict[str, Any]]) -> Table:
             span(entry["age"]),
             span(entry["expires_in"]),
         )
-    return table
+    rest = published.count - len(published.listed[:_SHOWN])
+    more = [Text(f"and {rest:,} more: raymq status --json", style="dim")] if rest else []
+    return [Text(), table, *more]
 
 
 def _client(client: dict[str, Any]) -> str:
@@ -167,13 +178,13 @@ def _state(name: str) -> Text:
 
 
 def size(count: float) -> str:
-    """A number of bytes: ``0``, ``12 kB``, ``118 MB``, ``1.5 GB``."""
+    """A number of bytes: ``-`` for none, ``12 B``, ``12 kB``, ``118 MB``, ``1.5 GB``."""
     if not count:
         return "-"
     for unit, scale in (("GB", 1e9), ("MB", 1e6)):
         if count >= scale:
             return f"{count / scale:.1f} {unit}" if count < 10 * scale else f"{count / scale:,.0f} {unit}"
-    return f"{count / 1e3:.0f} kB"
+    return f"{count / 1e3:.0f} kB" if count >= 1e3 else f"{count:.0f} B"
 
 
 def counted(count: int, noun: str) -> str:

@@ -49,7 +49,7 @@ def share(session: Session, name: str, what: Any, ttl: float | str | None, *, re
         if not replace and any(publication.name == name for publication in listing(session)):
             raise AlreadyPublished(f"{name!r} is taken: take another name, say replace=True, or unpublish({name!r})")
         session.wait([what], fetch_local=False)
-    session.request("publish", name, what, ttl=seconds, replace=replace)
+    session._life.request("publish", (name, what), {"ttl": seconds, "replace": replace}, held=what)
 
 
 def listing(session: Session) -> list[Publication]:

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from raymq_cli import status
+from raymq_cli.asking import Published
 from raymq_cli.runtime import State
 from raymq_cli.status import Report, span
 
@@ -65,6 +66,49 @@ def test_somebody_is_and_it_fits_80_columns() -> None:
     assert "notebook" in text
     assert "1 min 1 s ago" in text
     assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def publication(name: str, **parts: Any) -> dict[str, Any]:
+    owner = {"user": "ada", "host": "engine", "pid": 4194304, "program": "train.py"}
+    fields = {"kind": "object", "size": 104857600, "owner": owner, "age": 3725.0, "expires_in": 5400.0, **parts}
+    return {"name": name, **fields}
+
+
+def test_publications_fit_80_columns() -> None:
+    actor = publication("counter", kind="actor", size=None, expires_in=None)
+    listed = [actor, publication("features"), publication("tiny", size=12), publication("x" * 200)]
+    text = shown(Report(STATE, reply(), Published(4, listed)))
+    assert "4 publications" in text
+    rows = {line.split()[0]: line for line in text.splitlines() if "object" in line or "actor" in line}
+    assert [part in rows["features"] for part in ("105 MB", "ada@engine", "1 h 2 min", "1 h 30 min")] == [True] * 4
+    assert "12 B" in rows["tiny"]
+    assert rows["counter"].rstrip().endswith("-"), "it does not end by itself"
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_of_many_publications_the_first_are_shown() -> None:
+    listed = [publication(f"n{number:04}") for number in range(1000)]
+    text = shown(Report(STATE, reply(), Published(2345, listed)))
+    assert "2345 publications" in text
+    assert "n0019" in text
+    assert "n0020" not in text
+    assert "and 2,325 more: raymq status --json" in text
+
+
+def test_publications_that_are_not_known_or_not_there() -> None:
+    assert "What is published is not known: it is [red] away" in shown(
+        Report(STATE, reply(), Published(problem="it is [red] away"))
+    )
+    for nothing in (None, Published()):
+        assert "ublication" not in shown(Report(STATE, reply(), nothing))
+
+
+def test_publications_for_machines() -> None:
+    listed = [publication("a")]
+    assert Report(STATE, reply(), Published(1, listed)).as_json()["publications"] == listed
+    assert Report(STATE, reply(), Published()).as_json()["publications"] == []
+    for unknown in (None, Published(problem="away")):
+        assert Report(STATE, reply(), unknown).as_json()["publications"] is None
 
 
 def test_counters_that_counted_are_shown() -> None:

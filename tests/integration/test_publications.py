@@ -1,232 +1,517 @@
-"""Sharing between clients: what is published outlives its publisher's session."""
+"""Sharing between sessions: what is published outlives its publisher, and is there for every other session."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import raymq as ray
-from tests.integration.conftest import HEAD_PYTHON, Head, wait_until
+from tests.integration.conftest import HEAD_PYTHON, Head, View, wait_until
 
 pytestmark = pytest.mark.cluster
 
+HOLDER = ("publications/1", "raymq")
+
 
 @pytest.fixture(autouse=True)
-def nothing_stays(cluster: Head) -> Iterator[None]:
-    """Each test ends with an empty board."""
+def _nothing_is_left(session: ray.Session) -> Iterator[None]:
     yield
-    with cluster.connect() as session:
-        for publication in session.published():
+    for publication in session.published():
+        with contextlib.suppress(ray.NotPublished):  # its time may end at the same time
             session.unpublish(publication.name)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_holder_is_left(_shared: ray.Session) -> Iterator[None]:
+    yield
+    with contextlib.suppress(ValueError):
+        _shared.kill(_shared.get_actor(*HOLDER))
+
+
+@pytest.fixture
+def other(cluster: Head, session: ray.Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[ray.Session]:
+    """A second session, in a namespace of its own; not the default one."""
+    with cluster.connect(namespace="elsewhere") as other:
+        monkeypatch.setattr("raymq.api._default", session)
+        yield other
+
+
+@ray.remote(num_cpus=0)
+def double(x: Any) -> Any:
+    return x * 2
+
+
+def counter(session: ray.Session, **options: Any) -> Any:
+    """An actor class; made in here, since the cluster does not have this module."""
+
+    class Counter:
+        def __init__(self, start: int) -> None:
+            self.count = start
+
+        def add(self, n: int) -> int:
+            self.count += n
+            return self.count
+
+    return session.remote(num_cpus=0, **options)(Counter)
+
+
+def detached(session: ray.Session, **options: Any) -> ray.ActorHandle:
+    handle: ray.ActorHandle = counter(session, lifetime="detached", **options).remote(10)
+    assert session.get(handle.add.remote(1)) == 11
+    return handle
 
 
 def names(session: ray.Session) -> list[str]:
     return [publication.name for publication in session.published()]
 
 
-def make_counter(session: ray.Session, **options: Any) -> Any:
-    @session.remote(num_cpus=0)
-    class Counter:
-        def __init__(self) -> None:
-            self.count = 0
+def fails_with(error: type[Exception], session: ray.Session, reference: ray.ObjectRef[Any]) -> bool:
+    try:
+        session.get(reference)
+    except error:
+        return True
+    return False
 
-        def increment(self) -> int:
-            self.count += 1
-            return self.count
 
-    return Counter.options(**options).remote()
+def is_dead(session: ray.Session, actor: ray.ActorHandle) -> bool:
+    return fails_with(ray.exceptions.ActorDiedError, session, actor.add.remote(0))
+
+
+# --- objects
+
+
+def test_outlives_a_session_that_says_goodbye(cluster: Head, session: ray.Session, other: ray.Session) -> None:
+    with cluster.connect(namespace="publisher") as publisher:
+        publisher.publish("features", publisher.put({"a": [1, 2, 3]}))
+        own = publisher.lookup("features")
+        assert publisher.get(own) == {"a": [1, 2, 3]}
+    found = other.lookup("features")
+    assert other.get(found) == {"a": [1, 2, 3]}
+    assert other.wait([found]) == ([found], [])
+    assert other.get(other.remote(num_cpus=0)(lambda x: x["a"]).remote(found)) == [1, 2, 3]
+    assert other.get(other.get(other.remote(num_cpus=0)(lambda box: box).remote([found]))) == [{"a": [1, 2, 3]}]
+    assert other.lookup("features") == found, "one object, one reference"
 
 
 PUBLISHER = """
-import raymq as ray, os, sys
-session = ray.connect({address!r}, timeout=60, namespace="publisher")
+import os, signal, sys
+import raymq as ray
 
-class Own:  # of a module that nobody else has
-    def __init__(self, x): self.x = x
-    def __eq__(self, other): return self.x == other.x
+class Mine:
+    def __init__(self, x):
+        self.x = x
+    def __eq__(self, other):
+        return type(other) is type(self) and other.x == self.x
 
-@ray.remote(num_cpus=0)
-class Counter:
-    def __init__(self): self.count = 0
-    def increment(self):
-        self.count += 1
-        return self.count
-
-@ray.remote(num_cpus=0)
-def compute(n):
-    return list(range(n))
-
-counter = Counter.options(lifetime="detached").remote()
-ray.get(counter.increment.remote())
-ray.publish("own", ray.put(Own(7)))
-ray.publish("big", ray.put(bytes(20_000_000)))
-ray.publish("computed", compute.remote(1000))
-ray.publish("counter", counter)
-ray.publish("error free text", ray.put("text"), ttl="10m")
-if {kill}:
-    print("published", flush=True)
-    os.kill(os.getpid(), 9)
+ray.connect(sys.argv[1], timeout=60)
+ray.publish("from a program", ray.put([Mine(1), b"x" * 200_000]))
+os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-@pytest.mark.parametrize("kill", [False, True])
-def test_it_outlives_its_publisher(cluster: Head, brisk: Head, kill: bool, view: Any) -> None:
-    """Said goodbye, or killed; looked up from another namespace, another head and another job."""
-    program = PUBLISHER.format(address=brisk.address, kill=kill)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == (-9 if kill else 0), done.stderr
-    assert done.stderr == ""
-    wait_until(lambda: not brisk.status()["sessions"], "the publisher's session has ended")
-    with cluster.connect(namespace="reader") as session:
-        assert names(session) == ["big", "computed", "counter", "error free text", "own"]
-        assert session.get(session.lookup("big")) == bytes(20_000_000)
-        assert session.get(session.lookup("computed")) == list(range(1000))
-        counter = session.lookup("counter")
-        assert session.get([counter.increment.remote() for _ in range(3)]) == [2, 3, 4]
-        own = session.lookup("own")
-
-        @session.remote(num_cpus=0)
-        def read(value: Any) -> int:
-            return int(value.x)
-
-        assert session.get(read.remote(own)) == 7
-        told = {publication.name: publication for publication in session.published()}
-        assert told["big"].size is not None
-        assert told["big"].size >= 20_000_000
-        assert (told["counter"].kind, told["counter"].size) == ("actor", None)
-        assert told["own"].expires_in is None
-        assert told["error free text"].expires_in is not None
-        assert 0 < told["error free text"].expires_in <= 600
-        assert told["own"].owner["user"]
+def test_outlives_a_program_that_is_killed(brisk: Head, session: ray.Session, tmp_path: Path) -> None:
+    """Its classes are its own: nobody else has the module, and the holder never unpickled them."""
+    program = tmp_path / "publisher.py"
+    program.write_text(PUBLISHER)
+    done = subprocess.run([sys.executable, str(program), brisk.address], capture_output=True, text=True, timeout=100)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    wait_until(lambda: not brisk.status()["sessions"], "the publisher's session has expired")
+    mine, data = session.get(session.lookup("from a program"))
+    assert (type(mine).__name__, mine.x) == ("Mine", 1)
+    assert data == b"x" * 200_000
 
 
-def test_an_array(own_session: ray.Session, brisk: Head) -> None:
+def test_a_large_array_is_equal(session: ray.Session, other: ray.Session) -> None:
     numpy = pytest.importorskip("numpy")
-    array = numpy.arange(12_500_000, dtype="f8")
-    own_session.publish("array", own_session.put(array))
-    with brisk.connect() as other:
-        numpy.testing.assert_array_equal(other.get(other.lookup("array")), array)
+    array = numpy.random.default_rng(7).integers(0, 1 << 62, size=100 * (1 << 20) // 8)
+    ray.publish("large", session.put({"array": array, "name": "large"}))
+    [publication] = session.published()
+    assert array.nbytes < publication.size < array.nbytes + 10_000
+    found = other.get(other.lookup("large"))
+    assert found["name"] == "large"
+    assert numpy.array_equal(found["array"], array)
 
 
-def test_unpublish(own_session: ray.Session, brisk: Head, view: Any) -> None:
-    """A reference that was looked up stays good; an actor is terminated."""
-    counter = make_counter(own_session, lifetime="detached")
-    own_session.get(counter.increment.remote())
-    own_session.publish("object", own_session.put(b"x" * 1_000_000))
-    own_session.publish("actor", counter)
-    with brisk.connect() as other:
-        held = other.lookup("object")
-        other.unpublish("object")
-        other.unpublish("actor")
-        assert names(other) == []
-        with pytest.raises(ray.NotPublished, match="'object' any more: .* unpublished it"):
-            other.lookup("object")
-        with pytest.raises(ray.NotPublished):
-            other.unpublish("object")
-        assert other.get(held) == b"x" * 1_000_000
-    with pytest.raises(ray.exceptions.RayActorError):  # noqa: PT012 - the kill takes its time
-        while True:
-            own_session.get(counter.increment.remote())
+@pytest.mark.parametrize(
+    "value",
+    [None, 1, "text", b"", b"bytes", b"b" * 300_000, [1, [2, {"a": 3}]], {"x": ("y", {1, 2})}, "t" * 300_000, 1 << 100],
+    ids=lambda value: f"{type(value).__name__}-{len(repr(value))}",
+)
+def test_values_of_all_kinds(session: ray.Session, other: ray.Session, value: Any) -> None:
+    session.publish("value", session.put(value))
+    found = other.get(other.lookup("value"))
+    assert (type(found), found) == (type(value), value)
+
+
+def test_an_object_is_waited_for_and_holds_nobody_up(session: ray.Session, other: ray.Session, tmp_path: Path) -> None:
+    """Lookups and this session's own calls go on while a publish waits for its task."""
+    gate = tmp_path / "gate"
+
+    @ray.remote(num_cpus=0)
+    def computed(path: str) -> str:
+        while not os.path.exists(path):
             time.sleep(0.05)
+        return "done"
+
+    session.publish("early", session.put("early"))
+    reference = computed.remote(str(gate))
+    with ThreadPoolExecutor(1) as pool:
+        publishing = pool.submit(session.publish, "late", reference)
+        assert other.get(other.lookup("early")) == "early"
+        assert session.get(double.remote(2)) == 4
+        assert names(session) == ["early"]
+        assert not publishing.done()
+        with pytest.raises(ray.AlreadyPublished, match="'early' is taken"):
+            session.publish("early", reference)  # it does not wait for the object to find that out
+        gate.touch()
+        publishing.result(60)
+    assert other.get(other.lookup("late")) == "done"
 
 
-def test_the_time_to_live_ends(own_session: ray.Session) -> None:
-    counter = make_counter(own_session, lifetime="detached")
-    own_session.publish("soon gone", own_session.put(1), ttl="2s")
-    own_session.publish("actor, too", counter, ttl=2)
-    own_session.publish("stays", own_session.put(2))
-    assert own_session.get(own_session.lookup("soon gone")) == 1
-    wait_until(lambda: names(own_session) == ["stays"], "both have ended")
-    with pytest.raises(KeyError, match=r"time to live ended .* ago. There is: 'stays'\."):
-        own_session.lookup("soon gone")
-    with pytest.raises(ray.exceptions.RayActorError):  # noqa: PT012 - it ends by a timer, nobody has to look
-        while True:
-            own_session.get(counter.increment.remote())
-            time.sleep(0.05)
+INTERRUPTED = """
+import os, signal, sys, threading, time
+import raymq as ray
+
+session = ray.connect(sys.argv[1], timeout=60)
+
+@ray.remote(num_cpus=0)
+def forever():
+    time.sleep(600)
+
+never = forever.remote()
+threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    ray.publish("never", never)
+except KeyboardInterrupt:
+    print("interrupted", [p.name for p in ray.published()])
+"""
 
 
-def test_replace(own_session: ray.Session) -> None:
-    own_session.publish("name", own_session.put(1))
-    with pytest.raises(ray.AlreadyPublished, match="replace=True"):
-        own_session.publish("name", own_session.put(2))
-    own_session.publish("name", own_session.put(2), replace=True)
-    assert own_session.get(own_session.lookup("name")) == 2
-    assert names(own_session) == ["name"]
+def test_ctrl_c(cluster: Head, tmp_path: Path) -> None:
+    program = tmp_path / "interrupted.py"
+    program.write_text(INTERRUPTED)
+    done = subprocess.run([sys.executable, str(program), cluster.address], capture_output=True, text=True, timeout=100)
+    assert (done.stdout, done.stderr) == ("interrupted []\n", "")
 
 
-def test_what_cannot_be_published(own_session: ray.Session) -> None:
-    with pytest.raises(TypeError, match=r"put\(\) makes a reference"):
-        own_session.publish("x", 1)  # type: ignore[arg-type]
-    with pytest.raises(ray.NotPublishable, match='lifetime="detached"'):
-        own_session.publish("x", make_counter(own_session))
-    with pytest.raises(ray.NotPublishable, match="references to other objects"):
-        own_session.publish("x", own_session.put([own_session.put(1)]))
-    with pytest.raises(ray.NotPublishable, match="actor's handle"):
-        own_session.publish("x", own_session.put({"a": make_counter(own_session)}))
-    for name in ("", "x" * 201, "a\nb"):
-        with pytest.raises(ValueError, match="1 to 200"):
-            own_session.publish(name, own_session.put(1))
-    with pytest.raises(TypeError, match="int"):
-        own_session.publish(7, own_session.put(1))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="24h"):
-        own_session.publish("x", own_session.put(1), ttl="soon")
-
-    @own_session.remote(num_cpus=0)
+def test_a_task_that_fails_is_not_published(session: ray.Session) -> None:
+    @ray.remote(num_cpus=0)
     def fail() -> None:
-        raise ValueError("no result")
+        raise KeyError("no such feature")
 
-    with pytest.raises(ValueError, match="no result"):
-        own_session.publish("x", fail.remote())
-    assert names(own_session) == []
+    @ray.remote(num_cpus=0, max_retries=0)
+    def die() -> None:
+        os._exit(1)
 
-
-def test_publish_waits_and_calls_go_on_meanwhile(own_session: ray.Session) -> None:
-    @own_session.remote(num_cpus=0)
-    def slow() -> str:
-        time.sleep(3)
-        return "late"
-
-    import threading
-
-    thread = threading.Thread(target=own_session.publish, args=("late", slow.remote()))
-    thread.start()
-    for number in range(20):
-        assert own_session.get(own_session.put(number)) == number
-    assert names(own_session) == []
-    thread.join(60)
-    assert own_session.get(own_session.lookup("late")) == "late"
+    with pytest.raises(KeyError, match="no such feature"):
+        session.publish("failed", fail.remote())
+    with pytest.raises(ray.exceptions.WorkerCrashedError):
+        session.publish("failed", die.remote())
+    assert names(session) == []
 
 
-def test_many_at_once(cluster: Head, brisk: Head) -> None:
-    """Two heads, two sessions, the same holder."""
-    with cluster.connect() as one, brisk.connect() as two:
-        for number in range(20):
-            (one, two)[number % 2].publish(f"n{number:02}", one.put(number) if number % 2 == 0 else two.put(number))
-        assert names(one) == names(two) == [f"n{number:02}" for number in range(20)]
-        for number in range(20):
-            assert two.get(two.lookup(f"n{number:02}")) == number
+# --- names and times
 
 
-def test_listed_by_status(own_session: ray.Session, cluster: Head) -> None:
-    own_session.publish("features", own_session.put(bytes(1_000_000)), ttl="1h")
-    command = [HEAD_PYTHON, "-m", "raymq_cli", "status", "--port", str(cluster.port)]
+def test_a_name_that_is_taken(session: ray.Session, other: ray.Session) -> None:
+    session.publish("taken", session.put(1))
+    with pytest.raises(ray.AlreadyPublished, match=r"'taken' is taken: .+ published an object as that .+ ago. Take"):
+        other.publish("taken", other.put(2))
+    before = session.lookup("taken")
+    other.publish("taken", other.put(2), replace=True)
+    assert session.get(session.lookup("taken")) == 2
+    assert session.get(before) == 1, "who has it keeps it"
 
-    def listed() -> list[Any]:
-        done = subprocess.run([*command, "--json"], env=cluster.environ, capture_output=True, timeout=60, check=True)
-        return list(json.loads(done.stdout)["instances"][0]["publications"])
 
-    [told] = wait_until(listed, "status lists it")
-    assert (told["name"], told["kind"]) == ("features", "object")
-    assert told["size"] >= 1_000_000
-    assert 3000 < told["expires_in"] <= 3600
-    shown = subprocess.run(command, env=cluster.environ, capture_output=True, text=True, timeout=60, check=True).stdout
-    assert "1 publication" in shown
+def test_unpublished(session: ray.Session, other: ray.Session) -> None:
+    """The object stays with who holds it, also when its publisher has gone; the name is gone for all."""
+    value = {"large": "x" * 300_000}
+    session.publish("one", session.put(value))
+    session.publish("two", session.put(2))
+    held = other.lookup("one")
+    session.unpublish("one")
+    for asking in (session, other):
+        with pytest.raises(ray.NotPublished, match=r"'one' any more: .+ unpublished it .+ ago\. There is: 'two'\.$"):
+            asking.lookup("one")
+    with pytest.raises(KeyError, match="nothing is published as 'one'"):
+        session.unpublish("one")
+    assert other.get(held) == value
+    other.publish("again", held)
+    assert session.get(session.lookup("again")) == value
+
+
+def test_time_to_live(session: ray.Session, other: ray.Session) -> None:
+    session.publish("short", session.put("short"), ttl="1s")
+    session.publish("long", session.put("long"), ttl="2h")
+    held = other.lookup("short")
+    wait_until(lambda: names(other) == ["long"], "the short one is over")
+    with pytest.raises(
+        ray.NotPublished, match=r"'short' any more: its time to live ended .+ ago\. There is: 'long'\.$"
+    ):
+        other.lookup("short")
+    assert other.get(held) == "short"
+    session.publish("short", session.put("new"))
+    assert other.get(other.lookup("short")) == "new"
+
+
+def test_what_is_told(session: ray.Session, other: ray.Session) -> None:
+    session.publish("b", session.put("x" * 1_000_000), ttl="1h")
+    session.publish("a", detached(session))
+    first, second = other.published()
+    assert (first.name, first.kind, first.size, first.expires_in) == ("a", "actor", None, None)
+    assert (second.name, second.kind) == ("b", "object")
+    assert 1_000_000 < second.size < 1_001_000
+    assert first.age <= second.age < 60
+    assert 3500 < second.expires_in <= 3600
+    assert second.owner["pid"] == os.getpid()
+    assert second.owner["user"]
+    assert second.owner["host"]
+
+
+# --- actors
+
+
+def test_an_actor_keeps_its_state(cluster: Head, session: ray.Session, other: ray.Session) -> None:
+    with cluster.connect() as publisher:
+        publisher.publish("counter", detached(publisher))
+    actor = other.lookup("counter")
+    assert other.get(actor.add.remote(1)) == 12
+    assert session.get(session.lookup("counter").add.remote(1)) == 13
+    passed = other.remote(num_cpus=0)(lambda box: ray.get(box[0].add.remote(1)))
+    assert other.get(passed.remote([actor])) == 14
+    other.unpublish("counter")
+    wait_until(lambda: is_dead(other, actor), "the actor is terminated")
+
+
+def test_the_end_of_its_time_terminates_an_actor(session: ray.Session, view: View) -> None:
+    """Also when nobody has it, and nobody asks."""
+    session.publish("counter", detached(session, name="mortal"), ttl=1)
+    wait_until(
+        lambda: [actor.state for actor in view.list_actors(filters=[("name", "=", "mortal")])] == ["DEAD"],
+        "the actor is terminated",
+    )
+
+
+def test_an_actor_ends_with_its_last_publication(session: ray.Session) -> None:
+    actor = detached(session)
+    session.publish("one", actor, ttl="1h")
+    session.publish("two", actor)
+    session.publish("one", actor, replace=True)  # with another time to live
+    assert [publication.expires_in for publication in session.published()] == [None, None]
+    session.unpublish("two")
+    assert session.get(actor.add.remote(0)) == 11
+    session.publish("one", session.put(1), replace=True)
+    wait_until(lambda: is_dead(session, actor), "the actor is terminated")
+
+
+def test_a_named_actor_that_another_session_made(session: ray.Session, other: ray.Session) -> None:
+    """Whether it is detached is the cluster's knowledge, not the publisher's."""
+    detached(other, name="made elsewhere")
+    session.publish("by name", session.get_actor("made elsewhere", namespace="elsewhere"))
+    assert other.get(other.lookup("by name").add.remote(0)) == 11
+    mortal = counter(other, name="mortal, too").remote(0)
+    assert other.get(mortal.add.remote(1)) == 1
+    with pytest.raises(ray.NotPublishable, match="ends with the session that created it"):
+        session.publish("mortal", session.get_actor("mortal, too", namespace="elsewhere"))
+    assert other.get(mortal.add.remote(1)) == 2
+
+
+# --- what cannot be published
+
+
+def test_what_would_not_outlive_its_session(session: ray.Session) -> None:
+    actor = counter(session).remote(0)
+    with pytest.raises(ray.NotPublishable, match=r'lifetime="detached"'):
+        session.publish("no", actor)
+    for value in ([session.put(1)], {"deep": {"down": (session.put(1),)}}, session.put([session.put(1)])):
+        reference = value if isinstance(value, ray.ObjectRef) else session.put(value)
+        with pytest.raises(ray.NotPublishable, match="holds references to other objects"):
+            session.publish("no", reference)
+    with pytest.raises(ray.NotPublishable, match="holds an actor's handle"):
+        session.publish("no", session.put({"actor": actor}))
+    with pytest.raises(ray.NotPublishable, match="publish the actor itself"):
+        session.publish("no", session.put(actor))
+    session.kill(actor)
+    wait_until(lambda: is_dead(session, actor), "the actor is dead")
+    with pytest.raises(ray.NotPublishable, match="the actor is dead"):
+        session.publish("no", actor)
+    assert names(session) == []
+
+
+def test_a_value_that_talks_of_references_has_none(session: ray.Session, other: ray.Session) -> None:
+    value = ["ray._private.serialization", "_object_ref_deserializer", "_actor_handle_deserializer", {"a"}]
+    session.publish("text", session.put(value))
+    assert other.get(other.lookup("text")) == value
+
+
+@pytest.mark.parametrize("value", [1, None, [1], "features", dict])
+def test_plain_values(session: ray.Session, value: Any) -> None:
+    with pytest.raises(TypeError, match=r"publish\(\) takes an ObjectRef or an actor's handle, not .*put\(value\)"):
+        session.publish("plain", value)
+
+
+def test_names_and_times_that_cannot_be(session: ray.Session, own_session: ray.Session) -> None:
+    reference = session.put(1)
+    for name in ("", "x" * 201, "new\nline", "\x1b[2J"):
+        for call in (lambda: session.publish(name, reference), lambda: session.lookup(name)):
+            with pytest.raises(ValueError, match="printable text of 1 to 200 characters"):
+                call()
+    for odd in (1, None, b"name"):
+        with pytest.raises(TypeError, match="a publication's name is a str"):
+            session.publish(odd, reference)  # type: ignore[arg-type]
+    for ttl in (0, -1, "1 week", float("inf")):
+        with pytest.raises(ValueError, match="ttl"):
+            session.publish("x", reference, ttl=ttl)
+    with pytest.raises(ray.WrongSession):
+        own_session.publish("x", reference)
+    for arguments in ({"ttl": "1h"}, {"ttl": -1}, {"when": 1}):  # what a client written by others may send
+        with pytest.raises((TypeError, ValueError), match="time to live|when"):
+            session.request("publish", "x", reference, **arguments)
+    assert names(session) == []
+
+
+# --- many, and the end of the holder
+
+
+def test_many_sessions_at_once(cluster: Head, session: ray.Session) -> None:
+    session.publish("shared", session.put(list(range(50_000))))
+    with contextlib.ExitStack() as stack:
+        with ThreadPoolExecutor(4) as pool:
+            sessions = list(pool.map(lambda _: cluster.connect(), range(4)))
+        for one in sessions:
+            stack.enter_context(one)
+
+        def use(number: int) -> int:
+            mine = sessions[number % 4]
+            mine.publish(f"by {number}", mine.put(number))
+            total: int = mine.get(mine.remote(num_cpus=0)(lambda numbers: sum(numbers)).remote(mine.lookup("shared")))
+            return total
+
+        with ThreadPoolExecutor(16) as pool:
+            assert set(pool.map(use, range(40))) == {sum(range(50_000))}
+    assert [session.get(session.lookup(f"by {number}")) for number in range(40)] == list(range(40))
+
+
+def test_one_of_many_gets_a_name(session: ray.Session, other: ray.Session) -> None:
+    def publish(number: int) -> int | None:
+        mine = (session, other)[number % 2]
+        try:
+            mine.publish("contended", mine.put(number))
+        except ray.AlreadyPublished:
+            return None
+        return number
+
+    with ThreadPoolExecutor(8) as pool:
+        [winner] = [number for number in pool.map(publish, range(8)) if number is not None]
+    assert session.get(session.lookup("contended")) == winner
+
+
+def test_the_holder_dies(session: ray.Session, other: ray.Session) -> None:
+    """What it held is lost, which is said; the next publish makes a new one."""
+    session.publish("lost", session.put("x" * 200_000))
+    lost = other.lookup("lost")
+    session.kill(session.get_actor(*HOLDER))
+    with pytest.raises(ray.NotPublished, match="The actor that held publications has died, and they with it"):
+        session.lookup("lost")
+    assert names(other) == []
+    wait_until(lambda: fails_with(ray.exceptions.OwnerDiedError, other, lost), "the object is known to be lost")
+    session.publish("new", session.put("new"))
+    assert other.get(other.lookup("new")) == "new"
+
+
+def test_two_heads_share_them(cluster: Head, brisk: Head, session: ray.Session) -> None:
+    """They are the cluster's, not the broker's."""
+    with brisk.connect() as elsewhere:
+        elsewhere.publish("from there", elsewhere.put(1))
+        session.publish("from here", session.put(2))
+        assert names(session) == names(elsewhere) == ["from here", "from there"]
+        assert session.get(session.lookup("from there")) == 1
+        assert elsewhere.get(elsewhere.lookup("from here")) == 2
+
+
+# --- raymq status
+
+
+def status(head: Head, *options: str) -> str:
+    command = [HEAD_PYTHON, "-m", "raymq_cli", "status", "--port", str(head.port), *options]
+    environ = {**head.environ, "COLUMNS": "100"}
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def listed(head: Head) -> Any:
+    return json.loads(status(head, "--json"))["instances"][0]["publications"]
+
+
+def test_listed_by_status(cluster: Head, brisk: Head, session: ray.Session) -> None:
+    """By each head on the cluster, whoever published; and no longer when the holder has died."""
+    session.publish("features", session.put(bytes(1_000_000)), ttl="1h")
+    session.publish("forever", session.put(1))
+    first, second = wait_until(lambda: len(found := listed(brisk)) == 2 and found, "status lists both")
+    assert (first["name"], first["kind"], second["name"], second["expires_in"]) == (
+        "features", "object", "forever", None,
+    )  # fmt: skip
+    assert 1_000_000 <= first["size"] < 1_001_000
+    assert 3400 < first["expires_in"] <= 3600
+    assert first["owner"]["pid"] == os.getpid()
+    shown = status(cluster)
+    assert "2 publications" in shown
     assert "features" in shown
-    own_session.unpublish("features")
-    wait_until(lambda: listed() == [], "it is gone from there")
+    assert "1.0 MB" in shown
+    session.unpublish("forever")
+    wait_until(lambda: [entry["name"] for entry in listed(cluster)] == ["features"], "it is gone from there")
+    session.kill(session.get_actor(*HOLDER))
+    wait_until(lambda: listed(cluster) == [], "nothing is listed that is not there")
+
+
+HELD_AND_LEFT = """
+import sys, time
+import ray
+from raymq_bridge import holder
+
+def is_there():
+    try:
+        return ray.get_actor("held and left", holder.NAMESPACE) is not None
+    except ValueError:
+        return False
+
+ray.init(address=sys.argv[1], log_to_driver=False, configure_logging=False)
+actor = holder.make("held and left", idle=0.5)
+value = ray.put("x" * 200_000)
+print(ray.get(actor.publish.remote("name", [value], None, False, {})))
+_, [found] = ray.get(actor.lookup.remote("name"))
+time.sleep(2)
+print("published, so it stays:", is_there())
+ray.get(actor.unpublish.remote("name", {}))
+time.sleep(2)
+print("still in use, so it stays:", is_there(), len(ray.get(found)))
+del found
+deadline = time.monotonic() + 60
+while is_there() and time.monotonic() < deadline:
+    time.sleep(0.05)
+print("not in use any more:", is_there())
+ray.shutdown()
+"""
+
+
+def test_a_holder_without_publications_ends(cluster: Head) -> None:
+    """Not before the last one who has looked something up has let go of it, though: it owns the object."""
+    environ = {**cluster.environ, **cluster.state["cluster_env"]}
+    command = [HEAD_PYTHON, "-c", HELD_AND_LEFT, cluster.state["cluster"]]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=110)
+    assert done.stdout.splitlines() == [
+        "('', None)",
+        "published, so it stays: True",
+        "still in use, so it stays: True 200000",
+        "not in use any more: False",
+    ], done.stderr

@@ -13,9 +13,14 @@ import click
 @click.option("--address", required=True, help="The cluster's GCS, HOST:PORT.")
 def main(address: str) -> None:
     """Print the publications of a Ray cluster."""
-    from raymq_bridge import cluster
+    from raymq_bridge import cluster, holder
 
-    sys.stdout.write(json.dumps(cluster.board(address)))
+    try:
+        cluster.check_reachable(address)
+        told = holder.read_list(address)
+    except (cluster.NoCluster, ConnectionError) as error:
+        raise click.ClickException(str(error)) from None
+    sys.stdout.write(json.dumps(told))
     sys.stdout.flush()
     os._exit(0)  # Ray's client of the GCS takes a second to end
 

@@ -1,4 +1,4 @@
-"""The cluster face: the one module of a bridge that imports ray, and the one place that knows Ray's internals.
+"""The cluster face: what a bridge does with Ray. Beside it only the holder of publications knows of Ray's internals.
 
 Each internal that is touched has one name here, in ``INTERNALS``, and a test that says so by that name when a new
 Ray moves it. Everything else is Ray's public API.
@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import inspect
 import io
-import json
 import os
 import socket
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,11 +20,8 @@ import ray.exceptions
 import ray.util
 from ray._private.ray_logging import global_worker_stdstream_dispatcher
 from ray._private.worker import print_worker_logs
-from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.experimental import internal_kv
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raymq_bridge import holder, publications
 from raymq_bridge.sentry import Place, peer_of
 
 INTERNALS = (
@@ -40,9 +35,6 @@ INTERNALS = (
     "ray._private.worker.print_worker_logs",
     "RayContext.address_info['raylet_socket_name']",
     "ray.experimental.internal_kv._internal_kv_get('extra_usage_tag_gcs_storage', namespace='usage_stats')",
-    "ray._raylet.GcsClient(address).internal_kv_get(key, namespace, timeout)",
-    "ray.cloudpickle.register_pickle_by_value(module)",
-    *holder.INTERNALS,
 )
 
 REACH_TIME = 5.0
@@ -69,7 +61,7 @@ def connect(address: str, job: dict[str, Any], redis: dict[str, str]) -> tuple[d
     Raises:
         NoCluster: nothing answers at the address, or it refuses us.
     """
-    _check_reachable(address)
+    check_reachable(address)
     options = {f"_redis_{key}": value for key, value in redis.items() if value}
     try:
         context = ray.init(
@@ -108,7 +100,7 @@ def _storage() -> str:
     return told.decode(errors="replace") if told else ""
 
 
-def _check_reachable(address: str) -> None:
+def check_reachable(address: str) -> None:
     """Knock at the GCS. Ray itself would try for most of a minute, and then end the process.
 
     Raises:
@@ -253,6 +245,17 @@ def is_error(value: Any) -> bool:
     return isinstance(value, ray.exceptions.RayError)
 
 
+def is_dead_actor(value: Any) -> bool:
+    """Whether what came for a call of an actor's method says that the actor is dead."""
+    return isinstance(value, ray.exceptions.ActorDiedError)
+
+
+def raised(error: Any) -> BaseException:
+    """What a task raised, or Ray's own error."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, BaseException) else error
+
+
 def is_error_class(value: Any) -> bool:
     """Whether this is one of Ray's exception classes; the client has one of the same name."""
     return isinstance(value, type) and value.__module__ == ray.exceptions.__name__
@@ -283,82 +286,6 @@ def named(module: str, name: str = "") -> Any:
     for part in (*filter(None, module.split(".")), *filter(None, name.split("."))):
         found = getattr(found, part)
     return found
-
-
-# --- publications
-
-HOLDER = "publications/1"
-HOLDER_NAMESPACE = "raymq"
-"""The name of the actor that holds what is published. Its number changes with its methods: it outlives upgrades."""
-
-HOLDER_IDLE = 300.0
-"""Seconds without any publication after which it ends."""
-
-HOLDER_COPIES = 4
-"""Objects that are copied at a time, beside the calls that take no time."""
-
-
-def holder_actor(*, create: bool) -> Any:
-    """The actor that holds what is published; None if there is none and none is to be made."""
-    try:
-        return ray.get_actor(HOLDER, HOLDER_NAMESPACE)
-    except ValueError:
-        return create_holder() if create else None
-
-
-def create_holder(name: str = HOLDER, idle: float = HOLDER_IDLE) -> Any:
-    """Start the holder on the head node, or take the one that somebody else has just started."""
-    for module in (holder, publications):
-        ray.cloudpickle.register_pickle_by_value(module)  # its node need not have raymq
-    options: dict[str, Any] = {
-        "name": name,
-        "namespace": HOLDER_NAMESPACE,
-        "lifetime": "detached",
-        "get_if_exists": True,
-        "num_cpus": 0,
-        "max_concurrency": 8,
-    }
-    for node in ray.nodes():
-        if "node:__internal_head__" in node["Resources"]:
-            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)
-    actor_class = ray.remote(concurrency_groups={"copies": HOLDER_COPIES})(holder.Holder)
-    return actor_class.options(**options).remote(idle)
-
-
-def board(address: str) -> list[dict[str, Any]]:
-    """What is published on a cluster, as its holder wrote it down; asked without being a driver of it.
-
-    Args:
-        address: the GCS, ``HOST:PORT``.
-
-    Returns:
-        Maps of ``name``, ``kind``, ``size``, ``owner``, ``age`` and ``expires_in``, the first ``LISTED_MAX`` of them.
-
-    Raises:
-        NoCluster: nothing answers at the address.
-    """
-    _check_reachable(address)
-    written = GcsClient(address=address).internal_kv_get(holder.KV_KEY, holder.KV_NAMESPACE, timeout=REACH_TIME)
-    if written is None:
-        return []
-    told = json.loads(written)
-    passed = max(0.0, time.time() - told["at"])
-    for entry in told["publications"]:
-        entry["age"] += passed
-        if entry["expires_in"] is not None:
-            entry["expires_in"] -= passed
-    return [entry for entry in told["publications"] if entry["expires_in"] is None or entry["expires_in"] > 0]
-
-
-def is_dead_actor(value: Any) -> bool:
-    """Whether what came for a call of an actor's method says that the actor is dead."""
-    return isinstance(value, ray.exceptions.ActorDiedError)
-
-
-def raised(error: Any) -> BaseException:
-    """What a task raised, or Ray's own error."""
-    cause = getattr(error, "cause", None)
-    return cause if isinstance(cause, BaseException) else error
 
 
 # --- requests

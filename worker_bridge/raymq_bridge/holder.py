@@ -1,18 +1,15 @@
 """The holder: the detached actor that keeps what is published when its publisher has gone.
 
-In Ray an object dies with the process that made it, whoever else refers to it. So the holder makes a copy of its own:
-from shared memory to shared memory, byte for byte, in the form in which Ray stores it. It unpickles nothing, so it
-needs none of the publisher's modules and runs none of its code.
+In Ray an object dies with the process that made it, whoever else refers to it; so the holder makes a copy of its own
+(see ``copying``). A detached actor outlives its maker by itself; the holder knows its name, and ends it in time.
 
-``Holder`` runs on a worker that need not have raymq: it is sent there by value. Beside ``cluster`` this is the only
-module of a bridge that imports ray; the internals that it touches are named in ``INTERNALS``.
+``Holder`` runs on a worker that need not have raymq: it is sent there by value.
 """
 
 from __future__ import annotations
 
 import json
-import pickle
-import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -22,25 +19,36 @@ import ray
 import ray._private.state
 import ray._private.worker
 import ray._raylet
-import ray.experimental.internal_kv as kv
+from ray.core.generated import gcs_pb2
+from ray.experimental import internal_kv
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from raymq_bridge import copying, publications
+from raymq_bridge.copying import copied, stored
 from raymq_bridge.publications import Publication, Publications, Refused
 
 INTERNALS = (
-    "CoreWorker.get_objects(object_refs)",
-    "CoreWorker.put_object(serialized_object, pin_object, inline_small_object, _is_experimental_channel)",
     "CoreWorker.get_all_reference_counts()",
-    "ray._raylet.split_buffer(buf)",
-    "ray._raylet.unpack_pickle5_buffers(bufferview)",
-    "ray._raylet.Pickle5Writer.buffer_callback(pickle_buffer)",
-    "ray._raylet.Pickle5SerializedObject(metadata, inband, writer, contained_object_refs)",
-    "ray._raylet.MessagePackSerializedObject(metadata, msgpack_data, contained_object_refs, nest_serialized_object)",
-    "ray._private.serialization._object_ref_deserializer",
-    "ray._private.serialization._actor_handle_deserializer",
     "ray._private.state.actors(actor_id)",
+    "ray.cloudpickle.register_pickle_by_value(module)",
     "ray.experimental.internal_kv._internal_kv_put(key, value, overwrite, namespace)",
     "ray.experimental.internal_kv._internal_kv_del(key, namespace)",
+    "ray._raylet.GcsClientOptions.create(gcs_address, cluster_id_hex, allow_cluster_id_nil, fetch_cluster_id_if_nil)",
+    "ray._raylet.GlobalStateAccessor.connect()",
+    "ray._raylet.GlobalStateAccessor.get_internal_kv(namespace, key)",
+    "ray._raylet.GlobalStateAccessor.get_actor_info(actor_id)",
+    "ray.core.generated.gcs_pb2.ActorTableData.FromString",
 )
+
+NAME = "publications/1"
+NAMESPACE = "raymq"
+"""Where the actor is found. The number in its name changes with its methods: it outlives an upgrade of the bridges."""
+
+IDLE = 300.0
+"""Seconds without any publication after which it ends."""
+
+COPIES = 4
+"""Objects that are copied at a time, beside the calls that take no time."""
 
 KV_NAMESPACE = b"raymq"
 KV_KEY = b"publications"
@@ -55,23 +63,39 @@ WRITE_INTERVAL = 0.2
 LOOK_AGAIN = 10.0
 """Seconds between two looks whether somebody still uses what was unpublished."""
 
-_REFERENCE = re.compile(rb"(_(?:object|rdt)_ref|_actor_handle)_deserializer\x94\x93")
-"""In a pickle: a global of this name. Ray puts one where a value mentions a reference or an actor."""
-
-_LONGEST = 32
-"""Bytes that this may have; a bit more."""
-
-SCANNED = 16 << 20
-"""Bytes of a pickle that are searched before another thread gets its turn."""
-
 Outcome = tuple[str, Any]
 """What the holder's methods return: "" and a value, or the name of an error and its message."""
 
 CLOSING = "closing"
 """An outcome: this holder ends, having nothing to hold; the next one is to be asked."""
 
-FAILED = "failed"
-"""An outcome: what was to be published is an error."""
+
+def find(*, create: bool) -> Any:
+    """The actor that holds what is published; None if there is none and none is to be made."""
+    try:
+        return ray.get_actor(NAME, NAMESPACE)
+    except ValueError:
+        return make(NAME, IDLE) if create else None
+
+
+def make(name: str, idle: float) -> Any:
+    """Start a holder on the head node, or take the one of that name that somebody else has just started."""
+    heads = [node["NodeID"] for node in ray.nodes() if "node:__internal_head__" in node["Resources"]]
+    kind = ray.remote(num_cpus=0, max_concurrency=8, concurrency_groups={"copies": COPIES})(by_value())
+    return kind.options(
+        name=name,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(heads[0], soft=True) if heads else "DEFAULT",
+    ).remote(idle)
+
+
+def by_value() -> type[Holder]:
+    """The class, such that Ray pickles all that it needs of raymq along with it."""
+    for module in (copying, publications, sys.modules[__name__]):
+        ray.cloudpickle.register_pickle_by_value(module)
+    return Holder
 
 
 class Holder:
@@ -183,7 +207,7 @@ class Holder:
             if listing is not None:
                 write_list(listing)
                 time.sleep(WRITE_INTERVAL)
-        kv._internal_kv_del(KV_KEY, namespace=KV_NAMESPACE)
+        internal_kv._internal_kv_del(KV_KEY, namespace=KV_NAMESPACE)
         ray.kill(ray.get_runtime_context().current_actor)
 
     def _pause(self, now: float) -> float:
@@ -232,80 +256,6 @@ def check_detached(actor: dict[str, Any]) -> None:
         )
 
 
-def stored(reference: Any) -> tuple[Any, bytes]:
-    """An object as Ray stores it: its bytes, where they lie (None if there are none), and what they are.
-
-    Raises:
-        Refused: it cannot be published.
-    """
-    [(data, metadata, *transport)] = ray._private.worker.global_worker.core_worker.get_objects([reference])
-    kind = metadata.partition(b",")[0]
-    if kind.isdigit():
-        raise Refused(FAILED, kind.decode())
-    if any(transport):
-        raise Refused("NotPublishable", "the object is on its way outside of the object store (a tensor transport)")
-    if kind == b"ACTOR_HANDLE":
-        raise Refused("NotPublishable", "the object is an actor's handle: publish the actor itself, not a put() of it")
-    return data, metadata
-
-
-def copied(data: Any, metadata: bytes) -> Any:
-    """A reference to a copy of a stored object, owned by this process.
-
-    Raises:
-        Refused: it mentions references or actors, which would not outlive their session.
-    """
-    if metadata.startswith(b"RAW"):
-        return ray.put(b"" if data is None else _Bytes(data))
-    pickled = None
-    plain, rest = ray._raylet.split_buffer(data)
-    if metadata.startswith(b"PYTHON"):
-        inband, buffers = ray._raylet.unpack_pickle5_buffers(rest)
-        check_alone(inband)
-        writer = ray._raylet.Pickle5Writer()
-        for buffer in buffers:
-            writer.buffer_callback(pickle.PickleBuffer(buffer))
-        pickled = ray._raylet.Pickle5SerializedObject(metadata, inband, writer, [])
-    serialized = ray._raylet.MessagePackSerializedObject(metadata, bytes(plain), [], pickled)
-    return ray._private.worker.global_worker.core_worker.put_object(
-        serialized, pin_object=True, inline_small_object=True, _is_experimental_channel=False
-    )
-
-
-def check_alone(inband: Any) -> None:
-    """See that a value mentions neither references nor actors.
-
-    Raises:
-        Refused: it does.
-    """
-    view = memoryview(inband)
-    parts = (view[start : start + SCANNED + _LONGEST] for start in range(0, len(view), SCANNED))
-    found = next(filter(None, map(_REFERENCE.search, parts)), None)
-    if found is None:
-        return
-    if found[1] == b"_actor_handle":
-        raise Refused(
-            "NotPublishable",
-            "the value holds an actor's handle, which need not outlive its session: publish the actor by a name of "
-            "its own, and look it up where it is used",
-        )
-    raise Refused(
-        "NotPublishable",
-        "the value holds references to other objects, which end with the session that made them. Publish each of them "
-        "by a name of its own, or one object that holds their values",
-    )
-
-
-class _Bytes:
-    """Bytes where they lie: put() copies them from there, and who gets the object has ``bytes``."""
-
-    def __init__(self, data: Any) -> None:
-        self._data = data
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        return bytes, (pickle.PickleBuffer(self._data),)
-
-
 def terminate(actors: Iterable[Any]) -> None:
     """End actors whose publications have ended."""
     for actor in actors:
@@ -320,4 +270,34 @@ def write_list(listing: list[dict[str, Any]]) -> None:
         "count": len(listing),
         "publications": listing[:LISTED_MAX],
     }
-    kv._internal_kv_put(KV_KEY, json.dumps(written).encode(), overwrite=True, namespace=KV_NAMESPACE)
+    internal_kv._internal_kv_put(KV_KEY, json.dumps(written).encode(), overwrite=True, namespace=KV_NAMESPACE)
+
+
+def read_list(address: str) -> dict[str, Any]:
+    """What is published on a cluster, as its holder has written it down; asked without being a driver of it.
+
+    Args:
+        address: the GCS, ``HOST:PORT``.
+
+    Returns:
+        ``count``, and ``publications``: the first ``LISTED_MAX`` of them as of ``Publications.listing``.
+    """
+    options = ray._raylet.GcsClientOptions.create(
+        address, None, allow_cluster_id_nil=True, fetch_cluster_id_if_nil=True
+    )
+    accessor = ray._raylet.GlobalStateAccessor(options)
+    if not accessor.connect():
+        raise ConnectionError(f"the cluster's GCS at {address} lets nobody ask")
+    written = json.loads(accessor.get_internal_kv(KV_NAMESPACE, KV_KEY) or b"null")
+    if written is None or not _is_alive(accessor.get_actor_info(ray.ActorID(bytes.fromhex(written["holder"])))):
+        return {"count": 0, "publications": []}
+    passed = max(0.0, time.time() - written["at"])
+    for entry in written["publications"]:
+        entry["age"] += passed
+        if entry["expires_in"] is not None:
+            entry["expires_in"] = max(0.0, entry["expires_in"] - passed)
+    return {"count": written["count"], "publications": written["publications"]}
+
+
+def _is_alive(actor: bytes | None) -> bool:
+    return actor is not None and gcs_pb2.ActorTableData.FromString(actor).state == gcs_pb2.ActorTableData.ALIVE

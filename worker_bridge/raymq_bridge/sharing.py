@@ -6,8 +6,9 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from raymq import errors
-from raymq_bridge import cluster, steps
-from raymq_bridge.holder import CLOSING, FAILED, Outcome
+from raymq_bridge import cluster, holder, steps
+from raymq_bridge.copying import FAILED
+from raymq_bridge.holder import CLOSING, Outcome
 from raymq_bridge.publications import check_name, check_ttl
 from raymq_bridge.steps import Steps, Wait
 
@@ -83,7 +84,7 @@ class Sharing:
         """
         for seconds in PAUSES:
             if self._holder is None:
-                self._holder = cluster.holder_actor(create=create)
+                self._holder = holder.find(create=create)
             if self._holder is None and none is not None:
                 return none()
             called = cluster.method(self._holder, method, {"concurrency_group": group} if group else {})

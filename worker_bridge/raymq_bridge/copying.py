@@ -1,0 +1,115 @@
+"""Copies of objects as Ray stores them, from shared memory to shared memory, byte for byte.
+
+Nothing is unpickled: who copies needs none of the modules of a value's classes and runs none of their code. It runs in
+the holder, on a worker that need not have raymq: it is sent there by value.
+"""
+
+from __future__ import annotations
+
+import re
+from pickle import PickleBuffer
+from typing import Any
+
+import ray
+import ray._private.worker
+import ray._raylet
+
+from raymq_bridge.publications import Refused
+
+INTERNALS = (
+    "CoreWorker.get_objects(object_refs)",
+    "CoreWorker.put_object(serialized_object, pin_object, inline_small_object, _is_experimental_channel)",
+    "ray._raylet.split_buffer(buf)",
+    "ray._raylet.unpack_pickle5_buffers(bufferview)",
+    "ray._raylet.Pickle5Writer.buffer_callback(pickle_buffer)",
+    "ray._raylet.Pickle5SerializedObject(metadata, inband, writer, contained_object_refs)",
+    "ray._raylet.MessagePackSerializedObject(metadata, msgpack_data, contained_object_refs, nest_serialized_object)",
+    "ray._private.serialization._object_ref_deserializer",
+    "ray._private.serialization._actor_handle_deserializer",
+)
+
+_REFERENCE = re.compile(rb"(_(?:object|rdt)_ref|_actor_handle)_deserializer\x94\x93")
+"""In a pickle: a global of this name. Ray puts one where a value mentions a reference or an actor."""
+
+_LONGEST = 32
+"""Bytes that this may have; a bit more."""
+
+SCANNED = 16 << 20
+"""Bytes of a pickle that are searched before another thread gets its turn."""
+
+FAILED = "failed"
+"""Refused, because what was to be copied is an error."""
+
+
+def stored(reference: Any) -> tuple[Any, bytes]:
+    """An object as Ray stores it: its bytes, where they lie (None if there are none), and what they are.
+
+    Raises:
+        Refused: it cannot be published.
+    """
+    [(data, metadata, *transport)] = ray._private.worker.global_worker.core_worker.get_objects([reference])
+    kind = metadata.partition(b",")[0]
+    if kind.isdigit():
+        raise Refused(FAILED, kind.decode())
+    if any(transport):
+        raise Refused("NotPublishable", "the object is on its way outside of the object store (a tensor transport)")
+    if kind == b"ACTOR_HANDLE":
+        raise Refused("NotPublishable", "the object is an actor's handle: publish the actor itself, not a put() of it")
+    return data, metadata
+
+
+def copied(data: Any, metadata: bytes) -> Any:
+    """A reference to a copy of a stored object, owned by this process.
+
+    Raises:
+        Refused: it mentions references or actors, which would not outlive their session.
+    """
+    if metadata.startswith(b"RAW"):
+        return ray.put(b"" if data is None else _Bytes(data))
+    pickled = None
+    plain, rest = ray._raylet.split_buffer(data)
+    if metadata.startswith(b"PYTHON"):
+        inband, buffers = ray._raylet.unpack_pickle5_buffers(rest)
+        check_alone(inband)
+        writer = ray._raylet.Pickle5Writer()
+        for buffer in buffers:
+            writer.buffer_callback(PickleBuffer(buffer))
+        pickled = ray._raylet.Pickle5SerializedObject(metadata, inband, writer, [])
+    serialized = ray._raylet.MessagePackSerializedObject(metadata, bytes(plain), [], pickled)
+    return ray._private.worker.global_worker.core_worker.put_object(
+        serialized, pin_object=True, inline_small_object=True, _is_experimental_channel=False
+    )
+
+
+def check_alone(inband: Any) -> None:
+    """See that a value mentions neither references nor actors.
+
+    Raises:
+        Refused: it does.
+    """
+    view = memoryview(inband)
+    parts = (view[start : start + SCANNED + _LONGEST] for start in range(0, len(view), SCANNED))
+    found = next(filter(None, map(_REFERENCE.search, parts)), None)
+    if found is None:
+        return
+    if found[1] == b"_actor_handle":
+        raise Refused(
+            "NotPublishable",
+            "the value holds an actor's handle, which need not outlive its session: publish the actor by a name of "
+            "its own, and look it up where it is used",
+        )
+    raise Refused(
+        "NotPublishable",
+        "the value holds references to other objects, which end with the session that made them. Publish each of them "
+        "by a name of its own, or one object that holds their values",
+    )
+
+
+class _Bytes:
+    """Bytes where they lie: put() copies them from there, and who gets the object has ``bytes``."""
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return bytes, (PickleBuffer(self._data),)
