@@ -160,6 +160,7 @@ def generator():
         del held
 
 async def coroutine():
+    asyncio.get_running_loop().slow_callback_duration = 60  # of a machine that has much to do, dev mode tells as well
     for _ in range(2):
         await ray.put("awaited")
 
