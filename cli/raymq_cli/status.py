@@ -130,7 +130,7 @@ def _publications(published: Published) -> list[RenderableType]:
             _plain(str(entry["name"])),
             str(entry["kind"]),
             size(entry["size"] or 0),
-            _plain(_client(entry["owner"])),
+            _plain(_person(entry["owner"])),
             span(entry["age"]),
             span(entry["expires_in"]),
         )
@@ -139,8 +139,12 @@ def _publications(published: Published) -> list[RenderableType]:
     return [Text(), table, *more]
 
 
+def _person(client: dict[str, Any]) -> str:
+    return "@".join(str(client[key]) for key in ("user", "host") if client.get(key))
+
+
 def _client(client: dict[str, Any]) -> str:
-    who = "@".join(str(client[key]) for key in ("user", "host") if client.get(key))
+    who = _person(client)
     pid = f" pid {client['pid']}" if client.get("pid") else ""
     name = str(client.get("name") or client.get("program") or "")
     return f"{name} ({who}{pid})" if name and who else f"{name or who or '?'}{pid}"

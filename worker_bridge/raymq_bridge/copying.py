@@ -47,7 +47,7 @@ def stored(reference: Any) -> tuple[Any, bytes]:
     Raises:
         Refused: it cannot be published.
     """
-    [(data, metadata, *transport)] = ray._private.worker.global_worker.core_worker.get_objects([reference])
+    [(data, metadata, *transport)] = _get([reference])
     kind = metadata.partition(b",")[0]
     if kind.isdigit():
         raise Refused(FAILED, kind.decode())
@@ -76,9 +76,24 @@ def copied(data: Any, metadata: bytes) -> Any:
             writer.buffer_callback(PickleBuffer(buffer))
         pickled = ray._raylet.Pickle5SerializedObject(metadata, inband, writer, [])
     serialized = ray._raylet.MessagePackSerializedObject(metadata, bytes(plain), [], pickled)
-    return ray._private.worker.global_worker.core_worker.put_object(
-        serialized, pin_object=True, inline_small_object=True, _is_experimental_channel=False
-    )
+    return _put(serialized, pin_object=True, inline_small_object=True, _is_experimental_channel=False)
+
+
+def _get(references: list[Any]) -> Any:
+    worker = ray._private.worker.global_worker
+    try:
+        return worker.core_worker.get_objects(references)
+    except TypeError:  # an older Ray wants to be told on whose behalf
+        return worker.core_worker.get_objects(references, worker.current_task_id)
+
+
+def _put(serialized: Any, **options: bool) -> Any:
+    core = ray._private.worker.global_worker.core_worker
+    if hasattr(core, "put_object"):
+        return core.put_object(serialized, **options)
+    # An older Ray has another name for it, and counts the reference that we are about to make.
+    made = core.put_serialized_object_and_increment_local_ref(serialized, **options)
+    return ray.ObjectRef(made, skip_adding_local_ref=True)
 
 
 def check_alone(inband: Any) -> None:

@@ -35,7 +35,7 @@ INTERNALS = (
     "ray.experimental.internal_kv._internal_kv_del(key, namespace)",
     "ray._raylet.GcsClientOptions.create(gcs_address, cluster_id_hex, allow_cluster_id_nil, fetch_cluster_id_if_nil)",
     "ray._raylet.GlobalStateAccessor.connect()",
-    "ray._raylet.GlobalStateAccessor.get_internal_kv(namespace, key)",
+    "ray._raylet.InnerGcsClient.internal_kv_get(key, namespace, timeout)",
     "ray._raylet.GlobalStateAccessor.get_actor_info(actor_id)",
     "ray.core.generated.gcs_pb2.ActorTableData.FromString",
 )
@@ -59,6 +59,9 @@ LISTED_MAX = 1_000
 
 WRITE_INTERVAL = 0.2
 """Seconds between two writings of that list."""
+
+READ_TIME = 5.0
+"""Seconds that the cluster has to give that list."""
 
 LOOK_AGAIN = 10.0
 """Seconds between two looks whether somebody still uses what was unpublished."""
@@ -282,14 +285,9 @@ def read_list(address: str) -> dict[str, Any]:
     Returns:
         ``count``, and ``publications``: the first ``LISTED_MAX`` of them as of ``Publications.listing``.
     """
-    options = ray._raylet.GcsClientOptions.create(
-        address, None, allow_cluster_id_nil=True, fetch_cluster_id_if_nil=True
-    )
-    accessor = ray._raylet.GlobalStateAccessor(options)
-    if not accessor.connect():
-        raise ConnectionError(f"the cluster's GCS at {address} lets nobody ask")
-    written = json.loads(accessor.get_internal_kv(KV_NAMESPACE, KV_KEY) or b"null")
-    if written is None or not _is_alive(accessor.get_actor_info(ray.ActorID(bytes.fromhex(written["holder"])))):
+    listed = ray._raylet.GcsClient(address=address).internal_kv_get(KV_KEY, KV_NAMESPACE, timeout=READ_TIME)
+    written = json.loads(listed or b"null")
+    if written is None or not _is_alive(address, written["holder"]):
         return {"count": 0, "publications": []}
     passed = max(0.0, time.time() - written["at"])
     for entry in written["publications"]:
@@ -299,5 +297,13 @@ def read_list(address: str) -> dict[str, Any]:
     return {"count": written["count"], "publications": written["publications"]}
 
 
-def _is_alive(actor: bytes | None) -> bool:
-    return actor is not None and gcs_pb2.ActorTableData.FromString(actor).state == gcs_pb2.ActorTableData.ALIVE
+def _is_alive(address: str, actor: str) -> bool:
+    """Whether an actor is alive: one that was killed has left its list behind."""
+    options = ray._raylet.GcsClientOptions.create(
+        address, None, allow_cluster_id_nil=True, fetch_cluster_id_if_nil=True
+    )
+    accessor = ray._raylet.GlobalStateAccessor(options)
+    if not accessor.connect():
+        raise ConnectionError(f"the cluster's GCS at {address} lets nobody ask")
+    told = accessor.get_actor_info(ray.ActorID(bytes.fromhex(actor)))
+    return told is not None and gcs_pb2.ActorTableData.FromString(told).state == gcs_pb2.ActorTableData.ALIVE
