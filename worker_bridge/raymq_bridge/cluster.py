@@ -245,9 +245,9 @@ def is_error(value: Any) -> bool:
     return isinstance(value, ray.exceptions.RayError)
 
 
-def is_dead_actor(value: Any) -> bool:
-    """Whether what came for a call of an actor's method says that the actor is dead."""
-    return isinstance(value, ray.exceptions.ActorDiedError)
+def is_actor_gone(value: Any) -> bool:
+    """Whether what came for a call of an actor's method says that the actor is dead, or out of reach for now."""
+    return isinstance(value, ray.exceptions.RayActorError)
 
 
 def raised(error: Any) -> BaseException:

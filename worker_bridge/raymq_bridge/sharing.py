@@ -82,6 +82,7 @@ class Sharing:
             create: make a holder where there is none.
             none: gives the outcome where there is none and none is to be made.
         """
+        # Where it is not known whether a call was carried out, a second one does no harm: it is refused.
         for seconds in PAUSES:
             if self._holder is None:
                 self._holder = holder.find(create=create)
@@ -90,7 +91,7 @@ class Sharing:
             called = cluster.method(self._holder, method, {"concurrency_group": group} if group else {})
             [reference] = cluster.submit(called, args, {})
             outcome = yield steps.value_of(reference)
-            if cluster.is_dead_actor(outcome):
+            if cluster.is_actor_gone(outcome):
                 self._died = str(outcome)
             elif cluster.is_error(outcome):
                 raise cluster.raised(outcome)
