@@ -184,7 +184,7 @@ class Lifecycle:
             return session.changed + self._grace(session)
         if session.state is SessionState.WAITING:
             return session.last_seen + timing.lease
-        if session.state is SessionState.OPENING:
+        if session.state is SessionState.OPENING and not session.replaces:
             return session.changed + timing.lease + timing.grace
         return float("inf")
 

@@ -207,6 +207,15 @@ def entry(desk: Desk, **changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def test_a_bridge_that_takes_long_does_not_cost_the_session(desk: Desk) -> None:
+    """It has the session's objects; if it is dead, its connection or its supervisor says so."""
+    open_named(desk)
+    leave(desk)
+    come(desk)
+    desk.wait(500.0)
+    assert [p.kind for p in answer(desk)] == [Kind.WELCOME]
+
+
 def test_a_client_that_is_gone_before_the_bridge_answers(desk: Desk) -> None:
     open_named(desk)
     leave(desk)

@@ -21,14 +21,43 @@ README = Path(__file__).parents[2] / "README.md"
 PROGRAMS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
 
 
+AROUND = """
+import raymq as ray
+
+@ray.remote(num_cpus=0)
+def train(features=(), epoch=0):
+    return f"loss {epoch}"
+
+def read_features():
+    return [1.5]
+"""
+"""What the README's later programs take for granted."""
+
+HELD = """
+ray.connect("head")
+ref = ray.put(read_features())
+"""
+
+SHOWN = [
+    ("", ["4"]),
+    (AROUND, [r".*", r"\[1, 2, 3\]"]),
+    (AROUND, [f"loss {epoch}" for epoch in range(100)]),
+    (AROUND, []),
+    (AROUND, ["loss 0"]),
+    (AROUND + HELD, []),
+]
+"""For each program of the README what stands before it, and the lines that it prints."""
+
+
 def test_the_programs_of_the_readme_run(cluster: Head) -> None:
-    assert len(PROGRAMS) == 2
-    program = re.sub(r'connect\("head(:10001)?"', f'connect("{cluster.address}", timeout=60', "\n".join(PROGRAMS))
-    assert program.count(cluster.address) == len(PROGRAMS)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=110)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0] == "4"
-    assert done.stdout.splitlines()[-1] == "[1, 2, 3]"
+    """One after the other, each in a process of its own."""
+    for program, (before, shown) in zip(PROGRAMS, SHOWN, strict=True):
+        whole = re.sub(r'connect\("head(:10001)?"', f'connect("{cluster.address}", timeout=60', before + program)
+        done = subprocess.run([sys.executable, "-c", whole], capture_output=True, text=True, timeout=110)
+        assert done.returncode == 0, program + done.stderr
+        lines = done.stdout.splitlines()
+        assert len(lines) == len(shown), done.stdout
+        assert all(map(re.fullmatch, shown, lines)), done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -139,7 +139,7 @@ def test_what_was_not_kept_is_dropped_when_the_next_client_comes(brisk: Head, vi
         return list(view.list_actors(filters=[("job_id", "=", job), ("state", "=", "ALIVE")]))
 
     session.detach()
-    assert len(alive()) == 1, "it stays while nobody is there"
+    wait_until(lambda: len(alive()) == 1, "it stays while nobody is there")
     with brisk.connect(session="dropping") as again:
         assert again.info.job_id == job
         wait_until(lambda: not alive(), "the actor that nobody can reach is gone")
