@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -523,3 +524,56 @@ def test_a_holder_without_publications_ends(cluster: Head) -> None:
         "still in use, so it stays: True 200000",
         "not in use any more: False",
     ], done.stderr
+
+
+TWO_NODES = """
+import sys
+import ray
+from ray.cluster_utils import Cluster
+from raymq_bridge import holder
+
+ROOM = 100 << 20
+head = {"num_cpus": 1, "object_store_memory": ROOM, "temp_dir": sys.argv[1], "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args=head)
+try:
+    other = cluster.add_node(num_cpus=1, resources={"other": 1}, object_store_memory=ROOM)
+    ray.init(address=cluster.address, log_to_driver=False, configure_logging=False)
+    heads = [node["NodeID"] for node in ray.nodes() if "node:__internal_head__" in node["Resources"]]
+    actors = [holder.make(f"holder {number}", 300.0) for number in range(4)]
+    where = [actor.__ray_call__.remote(lambda self: ray.get_runtime_context().get_node_id()) for actor in actors]
+    print("on the head node:", {node in heads for node in ray.get(where)})
+
+    @ray.remote(resources={"other": 0.1})
+    def make():
+        return b"x" * (20 << 20)
+
+    made = make.remote()
+    ray.wait([made], fetch_local=False)
+    print(ray.get(actors[0].publish.remote("made elsewhere", [made], None, False, {})))
+    del made
+    cluster.remove_node(other)
+    _, [found] = ray.get(actors[0].lookup.remote("made elsewhere"))
+    print("still there:", len(ray.get(found)))
+    more = [actors[0].publish.remote(f"{n}", [ray.put(bytes([n]) * (20 << 20))], None, False, {}) for n in range(8)]
+    ray.get(more)
+    found = [ray.get(actors[0].lookup.remote(f"{n}"))[1][0] for n in range(8)]
+    print("more than there is room for:", [ray.get(reference)[-1] for reference in found])
+finally:
+    ray.shutdown()
+    cluster.shutdown()
+"""
+
+
+def test_on_the_head_node_wherever_it_was_made() -> None:
+    """So it is there when the nodes that worked for the publisher are not; and Ray moves it to disk if it must."""
+    with tempfile.TemporaryDirectory(prefix="rmq", dir="/tmp", ignore_cleanup_errors=True) as directory:
+        environ = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+        command = [HEAD_PYTHON, "-c", TWO_NODES, directory]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=115)
+    lines = [line for line in done.stdout.splitlines() if line.startswith(("on the", "(", "still", "more"))]
+    assert lines == [
+        "on the head node: {True}",
+        "('', None)",
+        f"still there: {20 << 20}",
+        "more than there is room for: [0, 1, 2, 3, 4, 5, 6, 7]",
+    ], done.stdout + done.stderr

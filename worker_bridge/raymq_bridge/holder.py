@@ -82,7 +82,11 @@ def find(*, create: bool) -> Any:
 
 
 def make(name: str, idle: float) -> Any:
-    """Start a holder on the head node, or take the one of that name that somebody else has just started."""
+    """Start a holder on the head node, or take the one of that name that somebody else has just started.
+
+    It has the runtime environment of the job that starts it, as every actor has; it uses nothing of it but Ray.
+    """
+    # Not soft: for an actor that needs no resources, Ray 2.60 then takes any node.
     heads = [node["NodeID"] for node in ray.nodes() if "node:__internal_head__" in node["Resources"]]
     kind = ray.remote(num_cpus=0, max_concurrency=8, concurrency_groups={"copies": COPIES})(by_value())
     return kind.options(
@@ -90,7 +94,7 @@ def make(name: str, idle: float) -> Any:
         namespace=NAMESPACE,
         lifetime="detached",
         get_if_exists=True,
-        scheduling_strategy=NodeAffinitySchedulingStrategy(heads[0], soft=True) if heads else "DEFAULT",
+        scheduling_strategy=NodeAffinitySchedulingStrategy(heads[0], soft=False) if heads else "DEFAULT",
     ).remote(idle)
 
 
