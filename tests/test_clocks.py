@@ -23,8 +23,7 @@ FOR_PEOPLE = {
     ("client/raymq/life.py", "time.strftime"): "when a session was lost, in its error",
     ("client/raymq/daemon.py", "time.strftime"): "when a bridge or the cluster ended, in errors and logs",
     ("client/raymq/daemon.py", "time.gmtime"): "the same",
-    ("worker_bridge/raymq_bridge/holder.py", "time.time"): "how old its list of publications is, for `raymq status`",
-    ("worker_bridge/raymq_bridge/cluster.py", "time.time"): "the same, where it is read",
+    ("worker_bridge/raymq_bridge/holder.py", "time.time"): "how old the list of publications is, for `raymq status`",
     ("client/raymq/daemon.py", "TimeStamper"): "the time of each log line",
 }
 """Where the time of day is shown, and nothing depends on it."""
