@@ -174,7 +174,9 @@ class View:
             assert self._process.stdout is not None
             self._process.stdin.write(json.dumps([name, arguments]) + "\n")
             self._process.stdin.flush()
-            return [SimpleNamespace(**entry) for entry in json.loads(self._process.stdout.readline())]
+            told = json.loads(self._process.stdout.readline())
+            assert isinstance(told, list), f"{name}({arguments}): {told}"
+            return [SimpleNamespace(**entry) for entry in told]
 
         return ask
 
@@ -186,8 +188,13 @@ from ray.util import state
 ray.init(address=sys.argv[1], log_to_driver=False, configure_logging=False)
 for line in sys.stdin:
     name, arguments = json.loads(line)
-    found = getattr(state, name)(**arguments)
-    print(json.dumps([vars(entry) for entry in found], default=str), flush=True)
+    try:
+        # Ray lists 100 unless it is told otherwise, and a whole run has more jobs and actors than that.
+        found = getattr(state, name)(**{"limit": 10_000, "raise_on_missing_output": False, **arguments})
+        told = [vars(entry) for entry in found]
+    except Exception as error:
+        told = repr(error)
+    print(json.dumps(told, default=str), flush=True)
 ray.shutdown()
 """
 
