@@ -16,7 +16,7 @@ class SessionState(Enum):
     WAITING   --client gone-->             (ended)
     OPENING   --bridge: OPENED-->          ATTACHED, or DETACHED if the client has gone meanwhile
     OPENING   --bridge: OPEN_FAILED-->     (ended)
-    OPENING   --lease and grace over-->    (ended)
+    OPENING   --lease and grace over-->    (ended), unless it was there before and is handed over
     ATTACHED  --connection gone-->         DETACHED
     ATTACHED  --bridge: the client left--> DETACHED (named sessions)
     DETACHED  --client: ATTACH, HELLO-->   ATTACHED

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raymq.protocol import versions
-from raymq.protocol.limits import OBJECT_MAX, QUEUE_MAX, SESSIONS_MAX, Timing
+from raymq.protocol.limits import OBJECT_MAX, QUEUE_MAX, SESSIONS_MAX, TTL_MAX, Timing
 from raymq.protocol.route import Kind, Lane
 from raymq_broker.entities import Bridge, BridgeState, Session, SessionState
 from raymq_broker.outbox import Outbox
@@ -130,7 +130,7 @@ class Lifecycle:
         """The client has left its named session, and all that it sent has been carried out."""
         if session.left or session.state not in (SessionState.ATTACHED, SessionState.DETACHED):
             return
-        session.left, session.ttl = True, ttl
+        session.left, session.ttl = True, min(ttl, TTL_MAX)
         session.state, session.changed = SessionState.DETACHED, now
         self._outbox.log("info", "session_left", session, name=session.name, ttl=ttl)
         self._outbox.to_client(session, Kind.ENDED, code=LEFT.code, message=LEFT.message)

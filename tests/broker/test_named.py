@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from raymq.protocol.limits import TTL_MAX
 from raymq.protocol.route import Kind, Lane
 from raymq_broker.actions import BridgeEnded, Side
 from raymq_broker.entities import SessionState
@@ -102,6 +103,13 @@ def test_who_leaves_says_for_how_long_it_waits(desk: Desk, ttl: float) -> None:
     assert desk.state is SessionState.DETACHED
     desk.wait(0.5)
     assert desk.state is None
+
+
+def test_nobody_waits_for_ever(desk: Desk) -> None:
+    open_named(desk)
+    leave(desk, 1e15)
+    desk.wait(1.0)
+    assert desk.broker.sessions[SESSION].ttl == TTL_MAX
 
 
 def test_left_while_its_client_is_cut_off(desk: Desk) -> None:
