@@ -182,7 +182,10 @@ class View:
 
 
 LOOK = """
-import json, sys
+import json, os, sys
+# Ray prints the warnings of its raylets on standard output, even of drivers that want no logs: that goes elsewhere.
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
 import ray
 from ray.util import state
 ray.init(address=sys.argv[1], log_to_driver=False, configure_logging=False)
@@ -194,7 +197,7 @@ for line in sys.stdin:
         told = [vars(entry) for entry in found]
     except Exception as error:
         told = repr(error)
-    print(json.dumps(told, default=str), flush=True)
+    print(json.dumps(told, default=str), file=answers, flush=True)
 ray.shutdown()
 """
 
