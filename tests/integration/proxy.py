@@ -173,8 +173,7 @@ class Proxy:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self._running = False
-        self._wake_writer.send(b"\0")
+        self._do(lambda: setattr(self, "_running", False))
         self._thread.join()
 
     # --- called from any thread

@@ -527,13 +527,12 @@ def test_a_holder_without_publications_ends(cluster: Head) -> None:
 
 
 TWO_NODES = """
-import sys
 import ray
 from ray.cluster_utils import Cluster
 from raymq_bridge import holder
 
 ROOM = 100 << 20
-head = {"num_cpus": 1, "object_store_memory": ROOM, "temp_dir": sys.argv[1], "include_dashboard": False}
+head = {"num_cpus": 1, "object_store_memory": ROOM, "include_dashboard": False}
 cluster = Cluster(initialize_head=True, head_node_args=head)
 try:
     other = cluster.add_node(num_cpus=1, resources={"other": 1}, object_store_memory=ROOM)
@@ -567,8 +566,9 @@ finally:
 def test_on_the_head_node_wherever_it_was_made() -> None:
     """So it is there when the nodes that worked for the publisher are not; and Ray moves it to disk if it must."""
     with tempfile.TemporaryDirectory(prefix="rmq", dir="/tmp", ignore_cleanup_errors=True) as directory:
-        environ = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
-        command = [HEAD_PYTHON, "-c", TWO_NODES, directory]
+        environ = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": directory}
+        (Path(directory) / "ray").mkdir()  # Ray makes it too late for the file in which it notes its address
+        command = [HEAD_PYTHON, "-c", TWO_NODES]
         done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=115)
     lines = [line for line in done.stdout.splitlines() if line.startswith(("on the", "(", "still", "more"))]
     assert lines == [
