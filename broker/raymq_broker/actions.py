@@ -49,6 +49,21 @@ class Unreachable:
 
 
 @dataclass(frozen=True)
+class Flooded:
+    """A client's connection has brought more bytes than can be taken in, and is closed now.
+
+    Attributes:
+        peer: its routing id; empty if no whole packet came over it.
+        nbytes: what waits of it.
+        guilty: it is above its own limits; otherwise it has to go since all of them together are above theirs.
+    """
+
+    peer: bytes
+    nbytes: int
+    guilty: bool
+
+
+@dataclass(frozen=True)
 class BridgeEnded:
     """The supervisor says that the process of a bridge has ended.
 
@@ -73,7 +88,7 @@ class ClusterLost:
     message: str
 
 
-Event = Union[Came, Unreachable, BridgeEnded, ClusterLost]
+Event = Union[Came, Unreachable, Flooded, BridgeEnded, ClusterLost]
 
 
 @dataclass(frozen=True)

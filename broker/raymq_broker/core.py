@@ -23,7 +23,7 @@ from raymq.protocol.limits import BUFFERS_MAX, PACKET_MAX
 from raymq.protocol.route import SWITCHED, Kind, decode_route
 from raymq.protocol.version import PROTOCOL_NEWEST, PROTOCOL_OLDEST
 from raymq_broker import admin, bridges, clients
-from raymq_broker.actions import Action, BridgeEnded, Came, ClusterLost, Event, Packet, Pool, Side, Unreachable
+from raymq_broker.actions import Action, BridgeEnded, Came, ClusterLost, Event, Flooded, Packet, Pool, Side, Unreachable
 from raymq_broker.entities import Bridge, Session
 from raymq_broker.gauge import FRAME_COST, Gauges
 from raymq_broker.lifecycle import Lifecycle, Settings
@@ -198,6 +198,17 @@ class Broker:
         if unbound is not None:
             self._lifecycle.client_gone(*unbound, now)
 
+    def _flooded(self, event: Flooded, now: float) -> None:
+        """Credit keeps an honest client far below the limits."""
+        self._changed = True
+        bound = self.registry.client_peers.get(event.peer)
+        session = self.sessions[bound[0]] if bound is not None else None
+        who = session.id.hex() if session is not None else ""
+        self.outbox.complain("flooded", now, side=Side.CLIENTS.value, session=who, nbytes=event.nbytes)
+        if session is not None and event.guilty:
+            text = f"the client sent {event.nbytes:,} bytes at once, more than a packet or its credit may have"
+            self._lifecycle.end_and_close(session, "protocol-error", text, now)
+
     # --- the supervisor's word
 
     def _bridge_ended(self, event: BridgeEnded, now: float) -> None:
@@ -216,6 +227,7 @@ class Broker:
     _EVENTS: ClassVar[Mapping[type[Event], Callable[[Broker, Any, float], None]]] = {
         Came: _came,
         Unreachable: _unreachable,
+        Flooded: _flooded,
         BridgeEnded: _bridge_ended,
         ClusterLost: _cluster_lost,
     }

@@ -14,14 +14,25 @@ import structlog
 import zmq
 
 from raymq import daemon
-from raymq.protocol.limits import MESSAGE_MAX
-from raymq_broker import supervisor
-from raymq_broker.actions import Action, Came, Log, Pool, Send, Side, Unreachable
-from raymq_broker.core import Broker
+from raymq.protocol.limits import INTAKE_MAX, INTAKE_TOTAL, MESSAGE_MAX, PACKET_MAX
+from raymq_broker import arrivals, supervisor
+from raymq_broker.actions import Action, Came, Flooded, Log, Pool, Send, Side, Unreachable
+from raymq_broker.arrivals import Arrivals
+from raymq_broker.core import FRAMES_MAX, Broker
+from raymq_broker.intake import FRAME_HEADER, REST, Intake, wire_bytes
 from raymq_broker.lifecycle import Settings
 
 DRAIN = 20
 """Packets taken from one socket before the other gets its turn: more would let a flood on one side delay the other."""
+
+PACKET_WIRE_MAX = PACKET_MAX + FRAME_HEADER * FRAMES_MAX + REST
+"""Bytes that a packet may have on the wire."""
+
+LOOK_INTERVAL = 0.05
+"""Seconds between two looks at how much came from clients: what comes between them may be above the limit."""
+
+FAREWELL = 0.5
+"""Seconds in which what a connection said before it was gone is looked for; it ends when nothing waits to be read."""
 
 SEND_QUEUE = 1000
 """Packets that may wait for one peer; honest peers stay far below, since their credit is smaller."""
@@ -59,6 +70,10 @@ class Server:
         self._wake_reader, self._wake_writer = sockets.socketpair()
         self._wake_writer.setblocking(False)
         self._sockets: dict[Side, zmq.Socket[bytes]] = {}
+        self._intake = Intake(INTAKE_MAX, PACKET_WIRE_MAX, INTAKE_TOTAL)
+        self._arrivals: Arrivals | None = None
+        self._next_look = time.monotonic()
+        self._gone: dict[tuple[Side, bytes], float] = {}
         try:
             for side, endpoint in ((Side.CLIENTS, clients), (Side.BRIDGES, bridges)):
                 self._sockets[side] = self._open(endpoint, settings)
@@ -78,6 +93,8 @@ class Server:
         router.heartbeat_ivl = int(settings.timing.heartbeat * 1000)
         router.heartbeat_timeout = int(settings.timing.lease * 1000)
         router.ipv6 = endpoint.startswith("tcp://[")
+        if endpoint.startswith("tcp://") and self._arrivals is None and arrivals.SUPPORTED:
+            self._arrivals = Arrivals(self._context, router, self._intake.forget)
         try:
             router.bind(endpoint)
         except zmq.ZMQError:
@@ -106,17 +123,40 @@ class Server:
         poller.register(self._wake_reader, zmq.POLLIN)
         if self._told is not None:
             poller.register(self._told, zmq.POLLIN)
+        if self._arrivals is not None:
+            poller.register(self._arrivals.events, zmq.POLLIN)
         while not self._stopping:
-            wait = self.core.next_deadline() - time.monotonic()
+            wait = self._next_deadline() - time.monotonic()
             ready: dict[Any, int] = dict(poller.poll(int(max(0.0, wait) * 1000) + 1))
             if self._told is not None and self._told.fileno() in ready:
                 self._listen(self._told)
             for side, router in self._sockets.items():
-                if router in ready:
-                    self._drain(side, router)
+                drained = self._drain(side, router) if router in ready or self._gone else True
+                if self._gone:
+                    self._see_off(side, drained=drained)
             now = time.monotonic()
             if now >= self.core.next_deadline():
                 self._carry_out(self.core.tick(now))
+            if self._arrivals is not None and now >= self._next_look:
+                self._look(self._arrivals, now)
+
+    def _next_deadline(self) -> float:
+        if self._gone:
+            return 0.0
+        deadline = self.core.next_deadline()
+        return min(deadline, self._next_look) if self._arrivals else deadline
+
+    def _look(self, arrivals: Arrivals, now: float) -> None:
+        """See to it that nobody sends what we cannot take in."""
+        self._next_look = now + LOOK_INTERVAL
+        drained = not self._sockets[Side.CLIENTS].poll(0)
+        arrivals.welcome()
+        for number, inode, total in arrivals.look():
+            self._intake.look(number, inode, total, drained=drained)
+        for excess in list(self._intake.excess()):
+            self._carry_out(self.core.handle(Flooded(excess.peer, excess.nbytes, excess.guilty), now))
+            arrivals.cut(excess.number)
+            self._intake.forget(excess.number)
 
     def _listen(self, told: daemon.Told) -> None:
         for each in told.read():
@@ -125,13 +165,25 @@ class Server:
                 self._carry_out(self.core.handle(event, time.monotonic()))
         self._stopping = self._stopping or told.ended
 
-    def _drain(self, side: Side, router: zmq.Socket[bytes]) -> None:
+    def _drain(self, side: Side, router: zmq.Socket[bytes]) -> bool:
+        """Take in what came; returns whether that was all."""
         for _ in range(DRAIN):
             try:
                 peer, *frames = router.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
-                return
+                return True
+            if side is Side.CLIENTS:
+                self._intake.handled(peer.get(zmq.SRCFD), peer.bytes, wire_bytes(frames))
             self._carry_out(self.core.handle(Came(side, peer.bytes, frames), time.monotonic()))
+        return False
+
+    def _see_off(self, side: Side, *, drained: bool) -> None:
+        """Connections that are gone: their last words come first, such as why a session ended."""
+        now = time.monotonic()
+        for connection, since in list(self._gone.items()):
+            if connection[0] is side and (drained or now >= since + FAREWELL):
+                del self._gone[connection]
+                self._carry_out(self.core.handle(Unreachable(*connection), now))
 
     def _carry_out(self, actions: list[Action]) -> None:
         for action in actions:
@@ -151,13 +203,15 @@ class Server:
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
-            self._carry_out(self.core.handle(Unreachable(action.side, action.peer), time.monotonic()))
+            self._gone.setdefault((action.side, action.peer), time.monotonic())
 
     def _write_log(self, action: Log) -> None:
         getattr(self._log, action.level)(action.event, **action.fields)
 
     def close(self) -> None:
         """Close the sockets, and remove the files of ipc endpoints, which libzmq leaves behind."""
+        if self._arrivals is not None:
+            self._arrivals.close()
         for router in self._sockets.values():
             endpoint = _endpoint(router)
             router.close()

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from raymq.protocol.control import decode_control, encode_control
 from raymq.protocol.limits import Timing
 from raymq.protocol.route import SWITCHED, Kind, Lane, decode_route, encode_route
-from raymq_broker.actions import Action, BridgeEnded, Came, ClusterLost, Log, Pool, Send, Side, Unreachable
+from raymq_broker.actions import Action, BridgeEnded, Came, ClusterLost, Flooded, Log, Pool, Send, Side, Unreachable
 from raymq_broker.core import Broker
 from raymq_broker.entities import BridgeState, SessionState
 from raymq_broker.lifecycle import Settings
@@ -62,6 +62,9 @@ class Desk:
 
     def lost(self, side: Side, peer: bytes) -> list[Said]:
         return self._did(self.broker.handle(Unreachable(side, peer), self.now))
+
+    def flooded(self, peer: bytes, nbytes: int, *, guilty: bool = True) -> list[Said]:
+        return self._did(self.broker.handle(Flooded(peer, nbytes, guilty), self.now))
 
     def tell(self, event: BridgeEnded | ClusterLost) -> list[Said]:
         """The supervisor's word."""
@@ -189,7 +192,7 @@ def check_invariants(broker: Broker) -> None:
     assert not idle or not pool_of(broker).waiting, "nobody waits while a bridge is idle"
     assert broker.sessions.keys().isdisjoint(broker.registry.ended)
     assert len(broker.registry.ended) <= REMEMBERED
-    assert len(broker.outbox._complaints) <= 3, "malformed, foreign, wrong_token"
+    assert len(broker.outbox._complaints) <= 4, "malformed, foreign, wrong_token, flooded"
     assert broker.outbox.take() == []
 
 

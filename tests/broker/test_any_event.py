@@ -171,6 +171,7 @@ steps = st.one_of(
     st.tuples(st.just("raw"), sides, peers, packets()),
     st.tuples(st.just("raw"), sides, peers, packets()),
     st.tuples(st.just("lost"), sides, peers),
+    st.tuples(st.just("flooded"), peers, st.booleans()),
     st.tuples(st.just("tell"), words),
     st.tuples(st.just("wait"), st.sampled_from([0.1, 1.0, 2.5, 5.0, 20.0])),
 )
@@ -185,6 +186,8 @@ def test_any_events(state: Callable[[Desk], None], events: list[tuple[Any, ...]]
         if what == "raw":
             side, peer, frames = arguments
             desk.raw(side, peer, *frames)
+        elif what == "flooded":
+            desk.flooded(arguments[0], 1 << 30, guilty=arguments[1])
         else:
             getattr(desk, what)(*arguments)
     leave(desk)

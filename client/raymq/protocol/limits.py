@@ -125,5 +125,12 @@ QUEUE_MAX = 64 * MIB
 """Bytes that the broker has sent to a connection without knowing that they were read, unless it is told another limit:
 above what honest ends have under way."""
 
+INTAKE_MAX = 64 * MIB
+"""Bytes that may have come over a client's connection without the broker having handled them: above what honest ends
+have under way. A connection that brings more is closed, and its session ended."""
+
+INTAKE_TOTAL = 16 * INTAKE_MAX
+"""Bytes that may have come over all of them; above it the connections that brought the most are closed."""
+
 SESSIONS_MAX = 64
 """Sessions that one broker serves at a time, unless it is told another limit."""
