@@ -82,6 +82,7 @@ if TYPE_CHECKING:
         WrongSession,
     )
     from raymq.functions import RemoteFunction
+    from raymq.generators import ObjectRefGenerator
     from raymq.info import SessionInfo
     from raymq.keeping import Kept
     from raymq.protocol.version import __version__
@@ -114,6 +115,7 @@ __all__ = [
     "NothingListens",
     "ObjectLost",
     "ObjectRef",
+    "ObjectRefGenerator",
     "PayloadError",
     "PayloadTooLarge",
     "ProtocolMismatch",
@@ -163,6 +165,7 @@ _HOMES = (
     "raymq.errors",
     "raymq.refs",
     "raymq.functions",
+    "raymq.generators",
     "raymq.actors",
     "raymq.info",
     "raymq.keeping",

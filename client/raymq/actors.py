@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from raymq.errors import ActorLost
 from raymq.functions import Callee, Definition
-from raymq.options import ACTOR_OPTIONS, METHOD_OPTIONS, check_options, returned
+from raymq.options import ACTOR_OPTIONS, METHOD_OPTIONS, check_options, is_held_back, returned
+from raymq.protocol.messages import HELD_BACK, STREAMING
 from raymq.refs import Held, Hold
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ EVERY_ACTOR = ("__ray_ready__", "__ray_call__", "__ray_terminate__")
 
 
 def class_shape(kind: type) -> dict[str, int]:
-    """The methods of a class that can be called remotely, each with the number of values that it returns.
+    """The methods of a class that can be called remotely, each with what ``returned`` says of it.
 
     Raises:
         ValueError: a method's ``num_returns`` cannot be understood.
@@ -33,7 +34,7 @@ def class_shape(kind: type) -> dict[str, int]:
         if not name.startswith("__") or name == "__call__":
             if name == "__call__" and not inspect.isfunction(function):
                 continue  # every class can be called; this is no method of its instances
-            shape[name] = returned(getattr(function, METHOD_MARK, {}))
+            shape[name] = returned(getattr(function, METHOD_MARK, {}), function)
     return shape
 
 
@@ -115,7 +116,8 @@ class ActorMethod:
         Calls of one client to one actor are carried out in their order.
 
         Returns:
-            An ``ObjectRef``; a list of them for ``num_returns`` above 1, None for 0.
+            An ``ObjectRef``; a list of them for ``num_returns`` above 1, None for 0; for a generator an
+            ``ObjectRefGenerator``.
 
         Raises:
             NotPicklable: an argument cannot be pickled; the message names it.
@@ -131,7 +133,8 @@ class ActorMethod:
     def _returns(self) -> int:
         if "num_returns" in self._options:
             return returned(self._options)
-        return self._handle._shape.get(self._name, 1)
+        known = self._handle._shape.get(self._name, 1)
+        return HELD_BACK if known == STREAMING and is_held_back(self._options) else known
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError(f"an actor's method is not called directly: write {self._name}.remote(...)")

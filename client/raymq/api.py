@@ -9,10 +9,11 @@ from raymq.actors import ActorHandle
 from raymq.connecting import open_session
 from raymq.decorating import decorate
 from raymq.errors import NotConnected
+from raymq.generators import ObjectRefGenerator
 from raymq.lives import Reconnect
 from raymq.named import check_named
 from raymq.publications import Publication
-from raymq.refs import ObjectRef
+from raymq.refs import ObjectRef, Waitable
 from raymq.session import Session
 
 CONNECT_TIMEOUT = 10.0
@@ -214,8 +215,8 @@ def get(refs: Any, *, timeout: float | None = None) -> Any:
 
 
 def wait(
-    refs: list[ObjectRef[Any]], *, num_returns: int = 1, timeout: float | None = None, fetch_local: bool = True
-) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+    refs: list[Waitable], *, num_returns: int = 1, timeout: float | None = None, fetch_local: bool = True
+) -> tuple[list[Waitable], list[Waitable]]:
     """``Session.wait`` of the default session."""
     return current_session().wait(refs, num_returns=num_returns, timeout=timeout, fetch_local=fetch_local)
 
@@ -225,7 +226,7 @@ def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
     current_session().kill(actor, no_restart=no_restart)
 
 
-def cancel(ref: ObjectRef[Any], *, force: bool = False, recursive: bool = True) -> None:
+def cancel(ref: ObjectRef[Any] | ObjectRefGenerator, *, force: bool = False, recursive: bool = True) -> None:
     """``Session.cancel`` of the default session."""
     current_session().cancel(ref, force=force, recursive=recursive)
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from raymq.actors import ActorClass, ActorHandle, ActorMethod
 from raymq.functions import Callee, Definition, RemoteFunction
+from raymq.generators import WINDOWS, ObjectRefGenerator
 from raymq.packing import type_name
 from raymq.protocol.messages import Call, Create, Define, Put, Task
-from raymq.refs import Hold, ObjectRef
+from raymq.refs import Held, Hold, ObjectRef
 
 if TYPE_CHECKING:
     from raymq.life import Life
@@ -43,9 +45,9 @@ class Calls:
         """Run a function."""
         payload = self._life.packer.pack_call(function.__name__, args, kwargs)
         number, options = self.prepare(function)
-        refs = self._new_refs(function._returns)
+        refs = self._new_returns(function._returns)
         self._life.post(Task([ref._hold.number for ref in refs], number, options, payload), payload)
-        return _as_returned(refs)
+        return self._as_returned(refs)
 
     def actor(self, kind: ActorClass, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActorHandle:
         """Create an actor."""
@@ -61,10 +63,10 @@ class Calls:
         packer = self._life.packer
         options = packer.pack_options(method._options, method._name) if method._options else b""
         payload = packer.pack_call(method._name, args, kwargs)
-        refs = self._new_refs(method._returns())
+        refs = self._new_returns(method._returns())
         call = Call([ref._hold.number for ref in refs], method._handle._hold.number, method._name, options, payload)
         self._life.post(call, payload, held=method._handle)
-        return _as_returned(refs)
+        return self._as_returned(refs)
 
     def prepare(self, callee: Callee) -> tuple[int, bytes]:
         """The callee's number and options here; its definition is sent if the bridge has not got it."""
@@ -103,8 +105,15 @@ class Calls:
     def _new_refs(self, count: int) -> list[ObjectRef[Any]]:
         return [ObjectRef(self._life, self._new_hold()) for _ in range(count)]
 
+    def _new_returns(self, count: int) -> Sequence[Held]:
+        """What a call returns: so many references, or a generator."""
+        if count in WINDOWS:
+            return [ObjectRefGenerator(self._life, self._new_hold(), WINDOWS[count])]
+        return self._new_refs(count)
 
-def _as_returned(refs: list[ObjectRef[Any]]) -> Any:
-    if not refs:
-        return None
-    return refs[0] if len(refs) == 1 else refs
+    def _as_returned(self, made: Sequence[Held]) -> Any:
+        if not made:
+            return None
+        if isinstance(made[0], ObjectRefGenerator):
+            made[0]._begin()
+        return made[0] if len(made) == 1 else made

@@ -67,7 +67,8 @@ class RemoteFunction(Callee):
         """Call the function in the cluster; returns at once.
 
         Returns:
-            An ``ObjectRef``; a list of them for ``num_returns`` above 1, None for 0.
+            An ``ObjectRef``; a list of them for ``num_returns`` above 1, None for 0; for a generator an
+            ``ObjectRefGenerator``.
 
         Raises:
             TypeError: the arguments do not fit the function's signature.

@@ -11,13 +11,14 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from raymq import connection as core
 from raymq.calling import Calls
 from raymq.errors import ForkedSession, RaymqError, SessionClosed, SessionLost
 from raymq.exceptions import GetTimeoutError
+from raymq.generators import ObjectRefGenerator
 from raymq.info import SessionInfo
 from raymq.packing import Packer
 from raymq.protocol.limits import INLINE_MAX, REFS_PER_MESSAGE
@@ -249,15 +250,14 @@ class Life:
 
     # --- readiness
 
-    def wait(
-        self, refs: list[ObjectRef[Any]], num_returns: int, timeout: float | None, *, fetch_local: bool
-    ) -> set[int]:
+    def wait(self, refs: Sequence[Held], num_returns: int, timeout: float | None, *, fetch_local: bool) -> set[int]:
         """The places in the list of those that are ready, ``num_returns`` at most; see ``Session.wait``."""
         deadline = None if timeout is None else time.monotonic() + timeout
         numbers = [self.packer.own(ref) for ref in refs]
         # To look without waiting is to ask, and the way to the cluster takes the time that it takes.
         self._watch(dict(zip(numbers, refs, strict=True)), fetch_local=fetch_local, until=deadline if timeout else None)
-        waiter = self.ledger.wait_for(numbers, num_returns)
+        waiter = Waiter(num_returns)
+        self.ledger.wait_for(numbers, waiter)
         try:
             waiter.wait(_left(deadline))
         finally:
@@ -266,18 +266,21 @@ class Life:
         ready = set(self.ledger.ready_among(numbers)[:num_returns])
         return {place for place, number in enumerate(numbers) if number in ready}
 
-    def _watch(self, wanted: dict[int, ObjectRef[Any]], *, fetch_local: bool, until: float | None = None) -> None:
+    def _watch(self, wanted: Mapping[int, Held], *, fetch_local: bool, until: float | None = None) -> None:
         """Have the bridge tell when references become ready; returns when it has told of those that are, or at a time.
 
         What it has not told by then comes when it comes.
         """
         self.check(_any(wanted))
+        for held in wanted.values():
+            if isinstance(held, ObjectRefGenerator):
+                held._expect()
         for part in _parts(self.ledger.watch(list(wanted))):
             watch = functools.partial(Watch, refs=part, fetch_local=fetch_local)
             self._ask(watch, held=wanted[part[0]], until=until)
 
 
-def _any(wanted: dict[int, ObjectRef[Any]]) -> ObjectRef[Any] | None:
+def _any(wanted: Mapping[int, Held]) -> Held | None:
     return next(iter(wanted.values()), None)
 
 

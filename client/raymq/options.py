@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from raymq.protocol.limits import REFS_MAX
+from raymq.protocol.messages import HELD_BACK, STREAMING
 
 _COMMON = frozenset({
     "num_cpus", "num_gpus", "resources", "memory", "accelerator_type", "label_selector", "fallback_strategy",
@@ -26,6 +27,7 @@ ACTOR_OPTIONS = _COMMON | {
 
 METHOD_OPTIONS = frozenset({
     "num_returns", "concurrency_group", "max_task_retries", "retry_exceptions", "name", "enable_task_events",
+    "_generator_backpressure_num_objects",
 })  # fmt: skip
 
 
@@ -42,17 +44,24 @@ def check_options(what: str, known: frozenset[str], options: dict[str, Any]) -> 
 
 
 def returned(options: dict[str, Any], function: Callable[..., Any] | None = None) -> int:
-    """How many values a call returns, by its options.
+    """How many values a call returns, by its options; ``STREAMING`` or ``HELD_BACK`` if it is a generator's.
 
     Raises:
-        ValueError: ``num_returns`` is no number of values, or a generator's, which this version does not have.
+        ValueError: ``num_returns`` is no number of values, nor "streaming".
     """
     count = options.get("num_returns")
     generator = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
-    if count in ("streaming", "dynamic") or (count is None and generator):
-        raise ValueError("remote generators are not supported by this version of raymq; return a list instead")
+    if count == "streaming" or (count is None and generator):
+        return HELD_BACK if is_held_back(options) else STREAMING
+    if count == "dynamic":
+        raise ValueError("num_returns='dynamic' is deprecated by Ray, and not supported here: use 'streaming' instead")
     if count is None:
         return 1
     if type(count) is not int or not 0 <= count <= REFS_MAX:
-        raise ValueError(f"num_returns is a number of values, 0 to {REFS_MAX:,}, not {count!r}")
+        raise ValueError(f"num_returns is 'streaming' or a number of values, 0 to {REFS_MAX:,}, not {count!r}")
     return count
+
+
+def is_held_back(options: dict[str, Any]) -> bool:
+    """Whether a generator with these options is to wait for its reader."""
+    return options.get("_generator_backpressure_num_objects") not in (None, -1)

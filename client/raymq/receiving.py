@@ -10,7 +10,7 @@ from typing import Any
 from raymq import pickling
 from raymq.connection import Ended, Event
 from raymq.protocol.channel import Arrived, Received
-from raymq.protocol.messages import Coming, Failure, Log, Message, Ready, Refusal, Reply, Value
+from raymq.protocol.messages import Coming, Failure, Log, Message, Ready, Refusal, Reply, Value, Yielded
 from raymq.refs import Hold
 from raymq.waiting import Answer, Ledger
 
@@ -72,6 +72,9 @@ class Receiver:
         if message.request:
             self._ledger.reply_came(Reply(message.request, WATCHED), [])
 
+    def _yielded(self, message: Yielded) -> None:
+        self._ledger.items_came(message, [Hold(number, self._dropped) for number in message.refs])
+
     def _log(self, message: Log) -> None:
         if self._log_to_driver:
             stream = sys.stderr if message.source.get("stream") == "stderr" else sys.stdout
@@ -89,4 +92,5 @@ _HANDLERS: dict[type, Callable[[Receiver, Any], None]] = {
     Refusal: Receiver._reply,
     Ready: Receiver._ready,
     Log: Receiver._log,
+    Yielded: Receiver._yielded,
 }

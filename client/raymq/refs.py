@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 T_co = TypeVar("T_co", covariant=True)
 
+Waitable = TypeVar("Waitable", bound="Held")
+"""A reference or a generator: what can be waited for."""
+
 ID_SIZE = 28
 """Bytes of a reference's id, as many as Ray's have: the session's 16, then its number in 12."""
 

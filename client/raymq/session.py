@@ -14,6 +14,7 @@ from raymq.actors import ActorHandle
 from raymq.completing import Completions
 from raymq.decorating import decorate
 from raymq.errors import NotConfirmed
+from raymq.generators import ObjectRefGenerator
 from raymq.info import SessionInfo
 from raymq.keeping import Kept
 from raymq.life import Life
@@ -21,7 +22,7 @@ from raymq.lives import GOODBYE_TIME, Lives, Reconnect, what_now
 from raymq.named import check_ttl
 from raymq.packing import type_name
 from raymq.publications import Publication
-from raymq.refs import ObjectRef
+from raymq.refs import ObjectRef, Waitable
 
 DETACH_TIME = 60.0
 """Seconds that ``detach`` gives the cluster to take in what was sent before, and to confirm."""
@@ -162,7 +163,7 @@ class Session:
         """Fetch values, waiting for them.
 
         Args:
-            refs: one ``ObjectRef``, or a list of them.
+            refs: one ``ObjectRef``, or a list of them; a generator is returned as it is.
             timeout: seconds to wait at most; None waits for ever, 0 takes what is ready in the cluster by now.
 
         Returns:
@@ -177,20 +178,22 @@ class Session:
         limit = _limit(timeout)
         if isinstance(refs, ObjectRef):
             return self._life.get([refs], limit)[0]
+        if isinstance(refs, ObjectRefGenerator):
+            return refs  # as Ray does: it has no value of its own
         return self._life.get(_check_refs("get", refs), limit)
 
     def wait(
         self,
-        refs: list[ObjectRef[Any]],
+        refs: list[Waitable],
         *,
         num_returns: int = 1,
         timeout: float | None = None,
         fetch_local: bool = True,
-    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+    ) -> tuple[list[Waitable], list[Waitable]]:
         """Wait until some references are ready: have a value, or an error.
 
         Args:
-            refs: a list of references, each once.
+            refs: a list of references, each once. A generator is ready when its ``next`` would not wait.
             num_returns: how many must be ready.
             timeout: seconds to wait at most; None waits for ever, 0 only looks.
             fetch_local: also bring the objects to the head node, so that ``get`` finds them there.
@@ -204,9 +207,9 @@ class Session:
             WrongSession: a reference belongs to another session.
             ObjectLost: the reference's session was lost, before or meanwhile.
         """
-        if isinstance(refs, ObjectRef):
+        if isinstance(refs, ObjectRef | ObjectRefGenerator):
             raise TypeError("wait() takes a list of ObjectRefs, not a single one")
-        wanted = _check_refs("wait", refs, TypeError)
+        wanted: list[Waitable] = _check_refs("wait", refs, TypeError, ObjectRef | ObjectRefGenerator)
         if len(set(wanted)) != len(wanted):
             raise ValueError("wait() takes each reference once")
         if not wanted:
@@ -231,17 +234,20 @@ class Session:
             )
         self._life.request("kill", (actor,), {"no_restart": no_restart}, held=actor)
 
-    def cancel(self, ref: ObjectRef[Any], *, force: bool = False, recursive: bool = True) -> None:
+    def cancel(self, ref: ObjectRef[Any] | ObjectRefGenerator, *, force: bool = False, recursive: bool = True) -> None:
         """Cancel the task that makes an object; its ``get`` raises ``TaskCancelledError`` then.
 
         Args:
-            ref: the object.
+            ref: the object, or a generator.
             force: kill the worker instead of interrupting the task.
             recursive: cancel the tasks that the task has started, too.
 
         Raises:
             TypeError: this is no reference.
         """
+        if isinstance(ref, ObjectRefGenerator):
+            ref.cancel(force=force, recursive=recursive)
+            return
         if not isinstance(ref, ObjectRef):
             raise TypeError(f"cancel() takes an ObjectRef, not {type_name(ref)}; actors are terminated by kill()")
         self._life.request("cancel", (ref,), {"force": force, "recursive": recursive}, held=ref)
@@ -328,11 +334,11 @@ class Session:
         return self._lives.for_call(args, kwargs).request(operation, args, kwargs)
 
 
-def _check_refs(what: str, refs: Any, error: type[Exception] = ValueError) -> list[ObjectRef[Any]]:
+def _check_refs(what: str, refs: Any, error: type[Exception] = ValueError, kinds: Any = ObjectRef) -> list[Any]:
     if not isinstance(refs, list | tuple):
         raise error(f"{what}() takes an ObjectRef or a list of them, not {type_name(refs)}")
     for position, ref in enumerate(refs):
-        if not isinstance(ref, ObjectRef):
+        if not isinstance(ref, kinds):
             raise error(f"{what}() takes ObjectRefs; item {position} of the list is a {type_name(ref)}")
     return list(refs)
 

@@ -7,10 +7,11 @@ never while anything is sent, pickled or waited for.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Union
 
-from raymq.protocol.messages import Failure, Pickled, Refusal, Reply, Value
+from raymq.protocol.messages import Failure, Pickled, Refusal, Reply, Value, Yielded
 from raymq.refs import Hold
 
 Answer = Union[Value, Failure, Reply, Refusal]
@@ -21,19 +22,21 @@ Outcome = Union[Answer, BaseException]
 class Waiter:
     """A thread that waits for a number of things, or for the first failure among them."""
 
-    __slots__ = ("_event", "_left")
+    __slots__ = ("_event", "_left", "_ring")
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, ring: Callable[[], object] | None = None) -> None:
+        """``ring``: called when the wait is over, if it is no thread that waits; must be quick and must not raise."""
         self._left = count
         self._event = threading.Event()
+        self._ring = ring or self._event.set
         if count <= 0:
-            self._event.set()
+            self._ring()
 
     def count_down(self, *, at_once: bool = False) -> None:
         """One of the things is there; ``at_once``: it is a failure, or the end of the session."""
         self._left -= 1
         if self._left <= 0 or at_once:
-            self._event.set()
+            self._ring()
 
     def wait(self, timeout: float | None) -> bool:
         """Wait for it, at most ``timeout`` seconds; False if it did not come to pass."""
@@ -73,6 +76,17 @@ class Pending:
             waiter.count_down(at_once=not isinstance(self.outcome, Value | Reply))
 
 
+class _Items:
+    """What is known of a generator's items: those that are here, how many more were asked for, whether it is done."""
+
+    __slots__ = ("asked", "done", "here")
+
+    def __init__(self) -> None:
+        self.here: deque[Hold] = deque()
+        self.asked = 0
+        self.done = False
+
+
 class Ledger:
     """What a session's threads wait for. Every method is atomic, and none of them waits."""
 
@@ -80,6 +94,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._values: dict[int, Pending] = {}
         self._replies: dict[int, Pending] = {}
+        self._items: dict[int, _Items] = {}
         self._ready: set[int] = set()
         self._watched: dict[int, list[Waiter]] = {}
         self._ended: BaseException | None = None
@@ -153,7 +168,8 @@ class Ledger:
     def watch(self, numbers: Sequence[int]) -> list[int]:
         """Watch references; returns those that the bridge has not been asked to watch before."""
         with self._lock:
-            unknown = [n for n in numbers if n not in self._ready and n not in self._watched]
+            known = self._ready, self._watched, self._items
+            unknown = [number for number in numbers if not any(number in table for table in known)]
             self._watched.update({number: [] for number in unknown})
             return unknown
 
@@ -162,14 +178,14 @@ class Ledger:
         with self._lock:
             return [number for number in numbers if number in self._ready]
 
-    def wait_for(self, numbers: Sequence[int], count: int) -> Waiter:
-        """A waiter that is done when so many of the references are ready, or the session has ended."""
+    def wait_for(self, numbers: Sequence[int], waiter: Waiter) -> None:
+        """Have a waiter count the references that are ready; the end of the session ends every wait."""
         with self._lock:
-            missing = [number for number in numbers if number not in self._ready]
-            waiter = Waiter(0 if self._ended is not None else count - (len(numbers) - len(missing)))
-            for number in missing:
-                self._watched.setdefault(number, []).append(waiter)
-            return waiter
+            for number in numbers:
+                if number in self._ready or self._ended is not None:
+                    waiter.count_down(at_once=self._ended is not None)
+                else:
+                    self._watched.setdefault(number, []).append(waiter)
 
     def wait_no_more(self, numbers: Sequence[int], waiter: Waiter) -> None:
         """Undo ``wait_for``."""
@@ -178,7 +194,55 @@ class Ledger:
                 if waiter in self._watched.get(number, ()):
                     self._watched[number].remove(waiter)
 
+    # --- items of generators
+
+    def expect_items(self, number: int) -> None:
+        """A generator is about to be called."""
+        with self._lock:
+            self._items[number] = _Items()
+
+    def ask_for_items(self, number: int, window: int) -> int:
+        """How many items to ask for now, so that ``window`` are here or under way; a few are not worth a message."""
+        with self._lock:
+            items = self._items[number]
+            missing = window - items.asked - len(items.here)
+            if items.done or missing * 2 < window:
+                return 0
+            items.asked += missing
+            return missing
+
+    def take_item(self, number: int) -> tuple[Hold | None, bool]:
+        """The next item of a generator, if it is here; and whether there is none after it."""
+        with self._lock:
+            items = self._items[number]
+            item = items.here.popleft() if items.here else None
+            if not items.here and not items.done:
+                self._ready.discard(number)
+            return item, items.done and not items.here
+
+    def drop_items(self, number: int) -> None:
+        """Nobody wants any more items of a generator."""
+        with self._lock:
+            self._items[number].done = True
+            self._items[number].here.clear()
+            self._become_ready(number)
+
+    def are_items_finished(self, number: int) -> bool:
+        """Whether all items of a generator have been taken."""
+        with self._lock:
+            return self._items[number].done and not self._items[number].here
+
     # --- the I/O thread
+
+    def items_came(self, message: Yielded, holds: list[Hold]) -> None:
+        """A generator has brought items, or has come to its end."""
+        with self._lock:
+            items = self._items.get(message.generator)
+            if items is not None and not items.done:  # else nobody wants them any longer
+                items.here.extend(holds)
+                items.asked -= len(holds)
+                items.done = message.done
+                self._become_ready(message.generator)
 
     def value_came(self, message: Value | Failure, holds: list[Hold]) -> None:
         """A fetched reference has a value, or an error."""
@@ -199,16 +263,20 @@ class Ledger:
         """References have a value or an error now."""
         with self._lock:
             for number in numbers:
-                if number not in self._ready:
-                    self._ready.add(number)
-                    for waiter in self._watched.pop(number, ()):
-                        waiter.count_down()
+                self._become_ready(number)
+
+    def _become_ready(self, number: int) -> None:
+        if number not in self._ready:
+            self._ready.add(number)
+            for waiter in self._watched.pop(number, ()):
+                waiter.count_down()
 
     def forget(self, numbers: Iterable[int]) -> None:
         """These references were released: what is known of them goes with them."""
         with self._lock:
             for number in numbers:
                 self._ready.discard(number)
+                self._items.pop(number, None)
                 if not self._watched.get(number):
                     self._watched.pop(number, None)
 

@@ -19,6 +19,7 @@ from raymq.protocol.messages import (
     Fetch,
     Goodbye,
     Message,
+    Next,
     Pickled,
     Put,
     Release,
@@ -50,6 +51,7 @@ def put(ref: int, transfer: int = 0) -> Put:
         (Watch(7, [1, 2], True), {1, 2}),
         (Release([1]), {1}),
         (Request(7, "kill", Pickled(b"", (), [1])), {1}),
+        (Next(1, 16), {1}),
         (Goodbye(), set()),
     ],
 )
@@ -218,5 +220,5 @@ def check_waiting(messages: list[Message], done: list[Message], arrived: set[int
 
 def test_every_message_of_a_client_is_known_here() -> None:
     """A message that is added to the protocol says what it touches."""
-    covered = {Define, Put, Task, Create, Call, Fetch, Unfetch, Watch, Release, Request, Goodbye, Detach}
+    covered = {Define, Put, Task, Create, Call, Fetch, Unfetch, Watch, Release, Request, Goodbye, Detach, Next}
     assert covered == set(FROM_CLIENT)

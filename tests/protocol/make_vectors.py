@@ -40,6 +40,7 @@ from raymq.protocol.messages import (
     Goodbye,
     Log,
     Message,
+    Next,
     Pickled,
     Put,
     Ready,
@@ -51,6 +52,7 @@ from raymq.protocol.messages import (
     Unfetch,
     Value,
     Watch,
+    Yielded,
 )
 from raymq.protocol.route import NO_SESSION, Kind, Lane, decode_route, encode_route
 
@@ -231,12 +233,14 @@ MESSAGE_EXAMPLES: list[tuple[str, list[Message]]] = [
     ("Release: references dropped, one of them twice", [Release([1, 3, 3])]),
     ("Request: an operation", [Request(2, "cluster_resources", Pickled(PICKLE))]),
     ("Goodbye", [Goodbye()]),
+    ("Next: a generator may bring 16 more items", [Next(15, 16)]),
     ("Detach: the session waits a day for its next client", [Detach(86_400)]),
     ("Value: a reference's value", [Value(1, Pickled(PICKLE, [b"buffer"], [2]))]),
     ("Failure: a reference's error", [Failure(3, WHY, Pickled(PICKLE))]),
     ("Ready: the answer to a Watch", [Ready(1, [3])]),
     ("Reply: a Request was done", [Reply(2, Pickled(PICKLE))]),
     ("Refusal: a Request failed", [Refusal(2, WHY, Pickled(b""))]),
+    ("Yielded: a generator's last two items", [Yielded(15, [4, 6], True)]),
     ("Log: lines of a worker", [Log({"stream": "stdout"}, ["one", "two"])]),
     ("a batch: frames follow in the order of the messages", [
         Put(1, Pickled(PICKLE, [b"first"])), Fetch([1]), Put(3, Pickled(PICKLE, [b"second", b"third"])),

@@ -22,6 +22,7 @@ from ray._private.ray_logging import global_worker_stdstream_dispatcher
 from ray._private.worker import print_worker_logs
 from ray.experimental import internal_kv
 
+from raymq.protocol.messages import HELD_BACK, STREAMING
 from raymq_bridge.sentry import Place, peer_of
 
 INTERNALS = (
@@ -29,6 +30,11 @@ INTERNALS = (
     "ObjectRef._on_ready(callback)",
     "ActorHandle._ray_method_signatures",
     "ActorHandle._ray_method_num_returns",
+    "ActorHandle._ray_method_is_generator",
+    "ActorHandle._ray_method_generator_backpressure_num_objects",
+    "ObjectRefGenerator._next_sync(timeout_s)",
+    "ObjectRefGenerator._generator_ref",
+    "ObjectRefGenerator.worker.core_worker.peek_object_ref_stream(generator_ref)",
     "ActorHandle._ray_actor_creation_function_descriptor.class_name",
     "ActorHandle._actor_id",
     "ray._private.ray_logging.global_worker_stdstream_dispatcher",
@@ -195,18 +201,53 @@ def identity(value: Any) -> bytes:
 
 
 def actor_shape(handle: Any) -> tuple[str, dict[str, int]]:
-    """An actor's class name, and for each of its methods the number of values that it returns."""
-    returns = handle._ray_method_num_returns
+    """An actor's class name, and for each of its methods the number of values that it returns, or STREAMING's like."""
     methods = {
-        name: _int(returns.get(name))
+        name: _returns(handle, name)
         for name in handle._ray_method_signatures
         if not name.startswith("__") or name == "__call__"
     }
     return handle._ray_actor_creation_function_descriptor.class_name, methods
 
 
-def _int(value: Any) -> int:
-    return value if isinstance(value, int) else 1
+def _returns(handle: Any, name: str) -> int:
+    count = handle._ray_method_num_returns.get(name)
+    if count == "streaming" or (count is None and handle._ray_method_is_generator.get(name)):
+        limit = handle._ray_method_generator_backpressure_num_objects.get(name)
+        return STREAMING if limit in (None, -1) else HELD_BACK
+    return count if isinstance(count, int) else 1
+
+
+# --- generators
+
+
+def is_generator(value: Any) -> bool:
+    """Whether this is a generator of references."""
+    return isinstance(value, ray.ObjectRefGenerator)
+
+
+def next_item(generator: Any) -> Any:
+    """The reference to the next item; None if there is none yet. A task that failed yields its error at last.
+
+    Raises:
+        StopIteration: there are no more.
+    """
+    reference = generator._next_sync(0)
+    return None if reference.is_nil() else reference
+
+
+def on_item(generator: Any, callback: Callable[[], None]) -> None:
+    """Call back when there is a next item, or none will come; from a thread of Ray's."""
+    awaited, _ = generator.worker.core_worker.peek_object_ref_stream(generator._generator_ref)
+    on_ready(awaited, callback)
+
+
+def completed(generator: Any) -> Any:
+    """A reference that is ready when the generator's task has ended."""
+    return generator.completed()
+
+
+# --- when something is there
 
 
 def on_value(reference: Any, callback: Callable[[Any], None]) -> None:
@@ -297,13 +338,14 @@ def kill(handle: Any, *, no_restart: bool = True) -> None:
 
 
 def cancel(reference: Any, *, force: bool = False, recursive: bool = True) -> None:
-    """Cancel the task that makes an object."""
+    """Cancel the task that makes an object, or that yields a generator's."""
     ray.cancel(reference, force=force, recursive=recursive)
 
 
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "kill": kill,
     "cancel": cancel,
+    "completed": completed,
     "get_actor": ray.get_actor,
     "list_named_actors": ray.util.list_named_actors,
     "nodes": ray.nodes,

@@ -21,6 +21,7 @@ from raymq.protocol.messages import (
     Fetch,
     Goodbye,
     Message,
+    Next,
     Put,
     Ready,
     Refusal,
@@ -39,6 +40,7 @@ from raymq_bridge.fetches import Fetches, guess_size
 from raymq_bridge.inbox import Inbox
 from raymq_bridge.outbox import Consumed, Outbox, Taken
 from raymq_bridge.steps import go_on
+from raymq_bridge.streams import Streams
 
 DEFERRED_MAX = 16 << 20
 """Bytes of messages that may wait for large payloads before the client gets no more credit on the calls lane."""
@@ -79,6 +81,7 @@ class Executor:
         self._operations = operations
         self._belongings = Belongings(object_max)
         self._table = self._belongings.table
+        self._streams = Streams(self._belongings, outbox.put, self._later)
         self._inbox = Inbox()
         self._events: queue.SimpleQueue[Received | Arrived | Step | None] = queue.SimpleQueue()
         self._values: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
@@ -196,7 +199,8 @@ class Executor:
                 self._table.add(number, failure, known=False)
             return
         for number, real in zip(numbers, made, strict=True):
-            self._table.add(number, real)
+            # A generator is no object, though Ray knows it by the reference that is ready at its end.
+            self._table.add(number, real, known=not cluster.is_generator(real))
 
     def _fetch(self, message: Fetch) -> None:
         for number in message.refs:
@@ -245,6 +249,10 @@ class Executor:
     def _release(self, message: Release) -> None:
         for number in message.refs:
             self._table.release(number)
+            self._streams.released(number)
+
+    def _next(self, message: Next) -> None:
+        self._streams.want(message)
 
     def _request(self, message: Request) -> None:
         def call() -> Any:
@@ -330,6 +338,7 @@ _HANDLERS: dict[type, Callable[[Executor, Any], None]] = {
     Watch: Executor._watch,
     Release: Executor._release,
     Request: Executor._request,
+    Next: Executor._next,
     Goodbye: Executor._end,
     Detach: Executor._end,
 }

@@ -20,6 +20,7 @@ from raymq.protocol.messages import (
     Fetch,
     Goodbye,
     Message,
+    Next,
     Pickled,
     Put,
     Release,
@@ -38,6 +39,8 @@ def touches(message: Message) -> Iterator[Hashable]:
         yield message.actor
     if isinstance(message, Put):
         yield message.ref
+    if isinstance(message, Next):
+        yield message.generator
     if isinstance(message, Task | Call | Fetch | Unfetch | Watch | Release):
         yield from message.refs
     if isinstance(message, Define | Put | Task | Create | Call | Request):

@@ -41,6 +41,9 @@ class Table:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, number: int) -> bool:
+        return number in self._entries
+
     def add(self, number: int, real: Any, *, known: bool = True) -> None:
         """The client has made ``number``; ``known``: it stands for a real object, not for a failure."""
         identity = self._identity(real) if known else None
@@ -58,15 +61,18 @@ class Table:
         """
         return self._entries[number].real
 
+    def enter(self, real: Any) -> int:
+        """A new, even number under which the client gets what is no real object, such as a failure; held once."""
+        with self._lock:
+            return self._new(Entry(real, 1, None))
+
     def hand_out(self, real: Any) -> int:
         """The number under which the client gets a real object, held once more; a new, even one if it knows none."""
         identity = self._identity(real)
         with self._lock:
             number = self._numbers.get(identity)
             if number is None:
-                number, self._next = self._next, self._next + 2
-                self._entries[number] = Entry(real, 0, identity)
-                self._numbers[identity] = number
+                number = self._numbers[identity] = self._new(Entry(real, 0, identity))
             self._entries[number].held += 1
             return number
 
@@ -85,6 +91,11 @@ class Table:
         with self._lock:
             self._entries.clear()
             self._numbers.clear()
+
+    def _new(self, entry: Entry) -> int:
+        number, self._next = self._next, self._next + 2
+        self._entries[number] = entry
+        return number
 
     def _drop(self, number: int) -> None:
         entry = self._entries.pop(number, None)

@@ -36,6 +36,12 @@ class Coming(NamedTuple):
     refs: Sequence[int] = ()
 
 
+STREAMING = -1
+"""Stands for the number of values that a generator returns."""
+
+HELD_BACK = -2
+"""The same, of one that is not to run far ahead of whoever reads it: nothing is asked for before it is wanted."""
+
 Payload = Union[Pickled, Coming]
 
 NOTHING = Pickled(b"")
@@ -122,6 +128,13 @@ class Request(NamedTuple):
     payload: Payload
 
 
+class Next(NamedTuple):
+    """Ask for so many items more of a generator; they come in Yielded, as soon as there are some."""
+
+    generator: int
+    items: int
+
+
 class Goodbye(NamedTuple):
     """The session ends here, after all that was sent before."""
 
@@ -172,6 +185,14 @@ class Refusal(NamedTuple):
     payload: Payload
 
 
+class Yielded(NamedTuple):
+    """A generator's next items, as references that the client holds from now on; ``done``: there are no more."""
+
+    generator: int
+    refs: list[int]
+    done: bool
+
+
 class Log(NamedTuple):
     """Lines that the session's workers printed; ``source["stream"]`` is "stdout" or "stderr"."""
 
@@ -196,8 +217,8 @@ class Chunk(NamedTuple):
 
 
 Message = Union[
-    Define, Put, Task, Create, Call, Fetch, Unfetch, Watch, Release, Request, Goodbye, Detach,
-    Value, Failure, Ready, Reply, Refusal, Log, Begin, Chunk,
+    Define, Put, Task, Create, Call, Fetch, Unfetch, Watch, Release, Request, Goodbye, Detach, Next,
+    Value, Failure, Ready, Reply, Refusal, Log, Yielded, Begin, Chunk,
 ]  # fmt: skip
 
 MESSAGES: dict[int, Any] = {
@@ -213,12 +234,14 @@ MESSAGES: dict[int, Any] = {
     10: Request,
     11: Goodbye,
     12: Detach,
+    13: Next,
     32: Value,
     33: Failure,
     34: Ready,
     35: Reply,
     36: Refusal,
     37: Log,
+    38: Yielded,
     64: Begin,
     65: Chunk,
 }
@@ -226,8 +249,8 @@ MESSAGES: dict[int, Any] = {
 
 CODES: dict[Any, int] = {message: code for code, message in MESSAGES.items()}
 
-FROM_CLIENT = (Define, Put, Task, Create, Call, Fetch, Unfetch, Watch, Release, Request, Goodbye, Detach)
-FROM_BRIDGE = (Value, Failure, Ready, Reply, Refusal, Log)
+FROM_CLIENT = (Define, Put, Task, Create, Call, Fetch, Unfetch, Watch, Release, Request, Goodbye, Detach, Next)
+FROM_BRIDGE = (Value, Failure, Ready, Reply, Refusal, Log, Yielded)
 ON_BULK = (Begin, Chunk)
 
 

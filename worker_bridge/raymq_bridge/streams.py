@@ -1,0 +1,95 @@
+"""Generators that the client reads: their items are handed to it as Ray has them, as many as it has asked for."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from raymq.protocol.messages import Message, Next, Yielded
+from raymq_bridge import cluster
+from raymq_bridge.belongings import Belongings, failed
+
+
+class _Stream:
+    """One generator. ``credit``: items that the client has asked for and not got; ``awaited``: Ray will call back."""
+
+    __slots__ = ("awaited", "credit", "generator")
+
+    def __init__(self, generator: Any) -> None:
+        self.generator = generator
+        self.credit = 0
+        self.awaited = False
+
+
+class Streams:
+    """All generators of a session that are being read. Everything runs in the thread of calls.
+
+    Args:
+        belongings: where the generators are, and where their items go.
+        send: takes messages for the client.
+        later: has a function called in the thread of calls; callable from any thread.
+    """
+
+    def __init__(
+        self, belongings: Belongings, send: Callable[[Message], None], later: Callable[[Callable[[], None]], None]
+    ) -> None:
+        self._belongings = belongings
+        self._send = send
+        self._later = later
+        self._streams: dict[int, _Stream] = {}
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def want(self, message: Next) -> None:
+        """The client asks for more items of a generator."""
+        stream = self._streams.get(message.generator)
+        if stream is None:
+            try:
+                generator = self._belongings.real(message.generator)
+                if not cluster.is_generator(generator):
+                    raise TypeError("only generators have items")
+            except Exception as error:
+                self._fail(message.generator, error)
+                return
+            stream = self._streams[message.generator] = _Stream(generator)
+        stream.credit += message.items
+        self._advance(message.generator, stream)
+
+    def _fail(self, number: int, error: Exception) -> None:
+        """As in Ray: the one item of a generator that never began is its error."""
+        failure = self._belongings.table.enter(failed(error, "a generator"))
+        self._send(Yielded(number, [failure], done=True))
+
+    def _advance(self, number: int, stream: _Stream) -> None:
+        """Hand out what there is, and wait for what there is not."""
+        items: list[int] = []
+        done = False
+        try:
+            while len(items) < stream.credit and (item := cluster.next_item(stream.generator)) is not None:
+                items.append(self._belongings.table.hand_out(item))
+        except StopIteration:
+            done = True
+        except Exception as error:
+            items.append(self._belongings.table.enter(failed(error, "a generator")))
+            done = True
+        stream.credit -= len(items)
+        if done:
+            del self._streams[number]
+        if items or done:
+            self._send(Yielded(number, items, done))
+        if stream.credit and not done and not stream.awaited:
+            stream.awaited = True
+            woken = functools.partial(self._woken, number, stream)
+            cluster.on_item(stream.generator, functools.partial(self._later, woken))
+
+    def _woken(self, number: int, stream: _Stream) -> None:
+        stream.awaited = False
+        if self._streams.get(number) is stream:
+            self._advance(number, stream)
+
+    def released(self, number: int) -> None:
+        """The client holds a number once less; if it was a generator that nobody holds any longer, it is let go of."""
+        if number in self._streams and number not in self._belongings.table:
+            del self._streams[number]
