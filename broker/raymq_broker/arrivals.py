@@ -85,6 +85,14 @@ class Arrivals:
         self.events.close()
 
 
+def number_of(frame: zmq.Frame) -> int | None:
+    """The connection that a frame came over; None if libzmq does not know, as of peers that speak ZMTP 1 or 2."""
+    try:
+        return int(frame.get(zmq.SRCFD))
+    except zmq.ZMQError:
+        return None
+
+
 def _bytes_read(number: int) -> int:
     # The other way round, what comes between the two questions would count as read.
     (unread,) = _INT.unpack(fcntl.ioctl(number, termios.FIONREAD, bytes(_INT.size)))

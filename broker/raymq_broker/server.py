@@ -172,8 +172,10 @@ class Server:
                 peer, *frames = router.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return True
-            if side is Side.CLIENTS:
-                self._intake.handled(peer.get(zmq.SRCFD), peer.bytes, wire_bytes(frames))
+            if side is Side.CLIENTS and self._arrivals is not None:
+                number = arrivals.number_of(peer)
+                if number is not None:
+                    self._intake.handled(number, peer.bytes, wire_bytes(frames))
             self._carry_out(self.core.handle(Came(side, peer.bytes, frames), time.monotonic()))
         return False
 
