@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +23,13 @@ import psutil
 
 _SOCKET = "bridges.sock"
 _SOCKET_PATH_MAX = 107
+
+
+_REMOVALS = 20
+"""How often a directory is removed before what is left in it is left there."""
+
+_REMOVAL_PAUSE = 0.1
+"""Seconds between two of them."""
 
 
 class DirectoryError(Exception):
@@ -133,7 +141,7 @@ def own_directory(base: Path) -> Iterator[Directory]:
         try:
             yield Directory(path)
         finally:
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
             _remove_if_unused(base)
 
 
@@ -198,6 +206,15 @@ def _is_dead(path: Path) -> bool:
     except OSError:
         return True
     return True
+
+
+def _remove(path: Path) -> None:
+    """Remove a directory, although somebody who is just ending may still put a last file into it."""
+    for _ in range(_REMOVALS):
+        shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():
+            return
+        time.sleep(_REMOVAL_PAUSE)
 
 
 def _remove_dead(base: Path) -> None:

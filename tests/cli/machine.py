@@ -66,7 +66,7 @@ class Machine:
     def assert_nothing_left(self) -> None:
         until(lambda: not self.processes(), f"{self.processes()} are gone", seconds=10)
         left = [str(path.relative_to(self.base)) for path in self.base.rglob("*") if not path.is_dir()]
-        assert left == [] or left == ["run/lock"], "no file is left, neither in the home nor elsewhere"
+        assert left in ([], ["run/lock"]), f"no file is left, neither in the home nor elsewhere, but {left}"
         assert self._in_shared_memory() <= self.shared_memory
 
     def remove(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -169,3 +170,20 @@ def test_a_state_of_another_version_or_half_of_one_is_no_error(base: Path, conte
 def test_the_root_is_named_by_the_environment_or_the_user() -> None:
     assert runtime.root({"RAYMQ_RUNTIME_DIR": "/run/raymq"}) == Path("/run/raymq")
     assert runtime.root({}) == Path(f"/tmp/raymq-{os.getuid()}")
+
+
+def test_a_last_file_that_somebody_puts_in_is_removed_too(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is just ending may still write into a directory that is being removed."""
+    real, times = shutil.rmtree, []
+
+    def rmtree(path: Path, *, ignore_errors: bool) -> None:
+        real(path, ignore_errors=ignore_errors)
+        times.append(path)
+        if len(times) < 3:
+            path.mkdir()
+            (path / "late.log").touch()
+
+    with runtime.own_directory(base) as directory:
+        monkeypatch.setattr("shutil.rmtree", rmtree)
+    assert times == [directory.path] * 3
+    assert list(base.iterdir()) == []
