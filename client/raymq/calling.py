@@ -36,8 +36,11 @@ class Calls:
 
     def put(self, value: Any) -> ObjectRef[Any]:
         """Store a value."""
-        payload = self._life.packer.pack(value, lambda: f"the value of type {type_name(value)}")
+        copied: list[memoryview] = []
+        payload = self._life.packer.pack(value, lambda: f"the value of type {type_name(value)}", copied)
         (reference,) = self._new_refs(1)
+        if not copied:  # what comes back from the cluster is read-only
+            self._life.recent.keep(reference._hold.number, payload)
         self._life.post(Put(reference._hold.number, payload), payload)
         return reference
 

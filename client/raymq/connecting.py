@@ -103,7 +103,7 @@ def _open_life(
         life.receiver.handle(event)
 
     connection = Connection(life.id, secrets.token_bytes(32), hello, now)
-    wire = Wire(endpoint, ipv6, connection, life.dropped, handle, life.ledger.forget)
+    wire = Wire(endpoint, ipv6, connection, life.dropped, handle, life.forget)
     wire.start()
     try:
         welcomed = _await_welcome(where, handshake, now + timeout, timeout)

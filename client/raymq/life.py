@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from raymq import connection as core
@@ -24,6 +24,7 @@ from raymq.packing import Packer
 from raymq.protocol.limits import INLINE_MAX, REFS_PER_MESSAGE
 from raymq.protocol.messages import Detach, Fetch, Goodbye, Message, Pickled, Request, Unfetch, Value, Watch
 from raymq.receiving import Receiver
+from raymq.recent import Recent
 from raymq.refs import Held, ObjectRef
 from raymq.waiting import Ledger, Pending, Waiter
 from raymq.wire import Wire
@@ -50,7 +51,10 @@ class Life:
         self.id = life_id
         self.dropped: deque[int] = deque()
         self.ledger = Ledger()
-        self.receiver = Receiver(self.ledger, self.dropped, log_to_driver=log_to_driver, ended=self._on_end)
+        self.recent = Recent()
+        self.receiver = Receiver(
+            self.ledger, self.recent, self.dropped, log_to_driver=log_to_driver, ended=self._on_end
+        )
         self.calls = Calls(self)
         self.packer = Packer(self)
         self.ended: SessionLost | SessionClosed | None = None
@@ -64,6 +68,11 @@ class Life:
     def open(self, wire: Wire, info: SessionInfo, object_max: int) -> None:
         """The handshake is done; from now on calls can be made."""
         self.packer.object_max, self.info, self._wire = object_max, info, wire
+
+    def forget(self, numbers: list[int]) -> None:
+        """References are about to be released; called by the I/O thread."""
+        self.ledger.forget(numbers)
+        self.recent.forget(numbers)
 
     # --- the end
 
@@ -184,6 +193,9 @@ class Life:
     def get(self, refs: list[ObjectRef[Any]], timeout: float | None) -> list[Any]:
         """The values of references; see ``Session.get``."""
         numbers = [self.packer.own(ref) for ref in refs]
+        if (recent := self.recent.find(numbers)) is not None:
+            self.check(_any(refs))
+            return [self.packer.load(payload, {}) for payload in recent]
         wanted = dict(zip(numbers, refs, strict=True))
         limit = self._get_limit(wanted, timeout)
         waiter = Waiter(len(wanted))
@@ -230,7 +242,7 @@ class Life:
 
     def _want(self, wanted: dict[int, ObjectRef[Any]], waiter: Waiter | None) -> dict[int, Pending]:
         """Want values; what nobody has asked for yet is fetched."""
-        self.check(_any(wanted))
+        self.check(_any(wanted.values()))
         pending, ask = self.ledger.want(list(wanted), waiter)
         for part in _parts(ask):
             self.post(Fetch(part), held=wanted[part[0]])
@@ -271,7 +283,7 @@ class Life:
 
         What it has not told by then comes when it comes.
         """
-        self.check(_any(wanted))
+        self.check(_any(wanted.values()))
         for held in wanted.values():
             if isinstance(held, ObjectRefGenerator):
                 held._expect()
@@ -280,8 +292,8 @@ class Life:
             self._ask(watch, held=wanted[part[0]], until=until)
 
 
-def _any(wanted: Mapping[int, Held]) -> Held | None:
-    return next(iter(wanted.values()), None)
+def _any(held: Iterable[Held]) -> Held | None:
+    return next(iter(held), None)
 
 
 def _left(deadline: float | None) -> float | None:

@@ -34,8 +34,8 @@ class Packer:
 
     # --- out
 
-    def pack(self, value: Any, what: Callable[[], str]) -> Pickled:
-        """Pickle a value. ``what`` says what it is, where an error has to.
+    def pack(self, value: Any, what: Callable[[], str], copied: list[memoryview] | None = None) -> Pickled:
+        """Pickle a value. ``what`` says what it is, where an error has to; ``copied`` as in ``pickling.dumps``.
 
         Raises:
             NotPicklable: it, or something in it, cannot be pickled.
@@ -44,7 +44,7 @@ class Packer:
         """
         refs: list[int] = []
         try:
-            payload = pickling.dumps(value, functools.partial(self._replace, refs), refs)
+            payload = pickling.dumps(value, functools.partial(self._replace, refs), refs, copied)
         except RaymqError:
             raise
         except Exception as error:
@@ -129,11 +129,19 @@ class Packer:
         Raises:
             NotUnpicklable: the value cannot be rebuilt here.
         """
-        load = functools.partial(self._load, holds)
         if isinstance(answer, Failure | Refusal):
+            load = functools.partial(self._load, holds)
             raise remote_errors.rebuild(answer.error, payload_of(answer), load)
+        return self.load(payload_of(answer), holds)
+
+    def load(self, payload: Pickled, holds: dict[int, Hold]) -> Any:
+        """Unpickle a value.
+
+        Raises:
+            NotUnpicklable: the value cannot be rebuilt here.
+        """
         try:
-            return load(payload_of(answer))
+            return self._load(holds, payload)
         except (ModuleNotFoundError, AttributeError) as error:
             raise NotUnpicklable(
                 f"the value needs what this machine does not have: {error}. Install it here, or return plain data."

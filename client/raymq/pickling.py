@@ -49,6 +49,10 @@ def resolve(*fields: Any) -> Any:
     raise LocalProtocolError("a raymq payload can only be unpickled by raymq itself")
 
 
+_MARK = __name__.encode()
+"""In every pickle that calls ``resolve``."""
+
+
 class Replacer(Protocol):
     """Says what stands for an object on the wire; None for an object that travels as itself."""
 
@@ -92,7 +96,7 @@ def _make_and_keep(make: Callable[..., Any], classes: set[Any], *fields: Any) ->
     return made
 
 
-def dumps(value: Any, replace: Replacer, refs: Sequence[int] = ()) -> Pickled:
+def dumps(value: Any, replace: Replacer, refs: Sequence[int] = (), copied: list[memoryview] | None = None) -> Pickled:
     """Pickle a value.
 
     Buffers (arrays, for instance) stay out of band. A payload small enough to travel inside its message is a
@@ -102,6 +106,8 @@ def dumps(value: Any, replace: Replacer, refs: Sequence[int] = ()) -> Pickled:
         value: what to pickle.
         replace: says what stands for references and their like.
         refs: a list that ``replace`` fills with the references that it meets.
+        copied: a list that takes the buffers which are copied into the pickle; arrays over those can be written to when
+            they are unpickled, those over the others cannot.
     """
     file = io.BytesIO()
     buffers: list[memoryview] = []
@@ -109,6 +115,8 @@ def dumps(value: Any, replace: Replacer, refs: Sequence[int] = ()) -> Pickled:
     def in_band(buffer: pickle.PickleBuffer) -> bool:
         view = buffer.raw()
         if view.nbytes < OUT_OF_BAND_MIN or len(buffers) == OUT_OF_BAND_MAX:
+            if copied is not None:
+                copied.append(view)
             return True
         buffers.append(view)
         return False
@@ -131,6 +139,11 @@ def loads(payload: Pickled, resolver: Callable[..., Any], classes: set[Any] | No
     """
     buffers = [memoryview(buffer).toreadonly() for buffer in payload.buffers]
     return _Unpickler(io.BytesIO(payload.inband), resolver, buffers, classes).load()
+
+
+def is_plain(payload: Pickled) -> bool:
+    """Whether nothing in a value has its meaning given by whoever unpickles it: then it is the same on both sides."""
+    return _MARK not in bytes(payload.inband)
 
 
 def raymq_name(value: Any) -> Fields | None:

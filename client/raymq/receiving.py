@@ -10,7 +10,8 @@ from typing import Any
 from raymq import pickling
 from raymq.connection import Ended, Event
 from raymq.protocol.channel import Arrived, Received
-from raymq.protocol.messages import Coming, Failure, Log, Message, Ready, Refusal, Reply, Value, Yielded
+from raymq.protocol.messages import Coming, Failure, Log, Message, Pickled, Ready, Refusal, Reply, Value, Yielded
+from raymq.recent import Recent
 from raymq.refs import Hold
 from raymq.waiting import Answer, Ledger
 
@@ -23,15 +24,23 @@ class Receiver:
 
     Args:
         ledger: who waits for what.
+        recent: takes small values, for whoever wants them again.
         dropped: where references go that nobody takes.
         log_to_driver: print what the session's workers print.
         ended: called when the session is over.
     """
 
     def __init__(
-        self, ledger: Ledger, dropped: deque[int], *, log_to_driver: bool, ended: Callable[[Ended], None]
+        self,
+        ledger: Ledger,
+        recent: Recent,
+        dropped: deque[int],
+        *,
+        log_to_driver: bool,
+        ended: Callable[[Ended], None],
     ) -> None:
         self._ledger = ledger
+        self._recent = recent
         self._dropped = dropped
         self._log_to_driver = log_to_driver
         self._ended = ended
@@ -58,6 +67,8 @@ class Receiver:
             handler(self, message)
 
     def _value(self, message: Value | Failure) -> None:
+        if isinstance(message, Value) and isinstance(message.payload, Pickled):
+            self._recent.keep(message.ref, message.payload)
         self._ledger.value_came(message, self._holds(message))
 
     def _reply(self, message: Reply | Refusal) -> None:

@@ -253,7 +253,7 @@ def test_a_function_that_captured_what_is_lost(cluster: Cluster) -> None:
 @pytest.mark.parametrize("use", OF_REFERENCES)
 def test_who_waits_while_it_is_lost(cluster: Cluster, use: str) -> None:
     session = cluster.session()
-    reference = session.put(1)
+    reference = session.put(bytes(100_000))  # a small one is at hand, and is not waited for
     error, _ = calling(lambda: OF_REFERENCES[use](session, reference), cluster.lose_when_asked)
     assert isinstance(error, raymq.ObjectLost)
 

@@ -281,3 +281,43 @@ print(ray.get(sleep.remote(0)))
     assert done.stdout == "interrupted True\nawake\n", done.stderr
     assert os.getpid()
     assert signal.SIGINT
+
+
+def test_a_small_value_is_gotten_again_without_the_cluster(own_session: ray.Session, cluster: Head) -> None:
+    """What was put or fetched lately; each get makes an object of its own; nothing else is any different."""
+    import os
+    import signal
+
+    @ray.remote(num_cpus=0)
+    def make() -> list[int]:
+        return [1, 2]
+
+    put, made, large = ray.put({"a": 1}), make.remote(), ray.put(np.zeros(100_000))
+    assert ray.get([put, made]) == [{"a": 1}, [1, 2]]
+    ray.get(large)
+    bridge = cluster.bridge_pid(own_session)
+    os.kill(bridge, signal.SIGSTOP)
+    try:
+        first, again = ray.get(made), ray.get(made, timeout=0)
+        first.append(3)
+        assert again == [1, 2]
+        assert ray.get([made, put, made]) == [[1, 2], {"a": 1}, [1, 2]]
+        with pytest.raises(ray.exceptions.GetTimeoutError):
+            ray.get([made, large], timeout=0.2)
+    finally:
+        os.kill(bridge, signal.SIGCONT)
+    assert ray.get(large).shape == (100_000,)
+    own_session.close()
+    with pytest.raises(ray.SessionClosed):
+        ray.get(put)
+
+
+def test_what_is_put_is_as_it_was_at_that_time(session: ray.Session) -> None:
+    """Whatever becomes of the value's own memory."""
+    array = np.zeros(2000)
+    kept = [1]
+    first, second = ray.put(array), ray.put(kept)
+    array += 1
+    kept.append(2)
+    assert not ray.get(first).any()
+    assert ray.get(second) == [1]
