@@ -41,31 +41,22 @@ class Arrivals:
         context: the socket's.
         router: the socket, before it is bound.
         gone: called with the number of a connection that is gone.
-
-    Attributes:
-        events: the socket to poll for new connections.
     """
 
     def __init__(self, context: zmq.Context[Any], router: zmq.Socket[bytes], gone: Callable[[int], None]) -> None:
-        self.events: zmq.Socket[bytes] = context.socket(zmq.PAIR)
+        self._events: zmq.Socket[bytes] = context.socket(zmq.PAIR)
         self._gone = gone
         self._numbers: set[int] = set()
         endpoint = f"inproc://raymq-arrivals-{id(router)}"
         router.monitor(endpoint, zmq.EVENT_ACCEPTED)
-        self.events.linger = 0
-        self.events.rcvhwm = 0  # unlimited: who comes and goes quickly must not come unseen
-        self.events.connect(endpoint)
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def welcome(self) -> None:
-        """Take in the connections that are new; to be called when there is something to read from ``events``."""
-        while self.events.poll(0):
-            self._numbers.add(int(parse_monitor_message(self.events.recv_multipart())["value"]))
+        self._events.linger = 0
+        self._events.rcvhwm = 0  # unlimited: who comes and goes quickly must not come unseen
+        self._events.connect(endpoint)
 
     def look(self) -> Iterator[Arrived]:
         """All connections that there are."""
+        while self._events.poll(0):
+            self._numbers.add(int(parse_monitor_message(self._events.recv_multipart())["value"]))
         for number in list(self._numbers):
             try:
                 yield Arrived(number, os.fstat(number).st_ino, _bytes_read(number))
@@ -82,7 +73,7 @@ class Arrivals:
 
     def close(self) -> None:
         """Stop watching; before the socket is closed."""
-        self.events.close()
+        self._events.close()
 
 
 def number_of(frame: zmq.Frame) -> int | None:

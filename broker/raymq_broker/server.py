@@ -123,8 +123,6 @@ class Server:
         poller.register(self._wake_reader, zmq.POLLIN)
         if self._told is not None:
             poller.register(self._told, zmq.POLLIN)
-        if self._arrivals is not None:
-            poller.register(self._arrivals.events, zmq.POLLIN)
         while not self._stopping:
             wait = self._next_deadline() - time.monotonic()
             ready: dict[Any, int] = dict(poller.poll(int(max(0.0, wait) * 1000) + 1))
@@ -144,13 +142,12 @@ class Server:
         if self._gone:
             return 0.0
         deadline = self.core.next_deadline()
-        return min(deadline, self._next_look) if self._arrivals else deadline
+        return deadline if self._arrivals is None else min(deadline, self._next_look)
 
     def _look(self, arrivals: Arrivals, now: float) -> None:
         """See to it that nobody sends what we cannot take in."""
         self._next_look = now + LOOK_INTERVAL
         drained = not self._sockets[Side.CLIENTS].poll(0)
-        arrivals.welcome()
         for number, inode, total in arrivals.look():
             self._intake.look(number, inode, total, drained=drained)
         for excess in list(self._intake.excess()):

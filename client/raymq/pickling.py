@@ -146,6 +146,11 @@ def is_plain(payload: Pickled) -> bool:
     return _MARK not in bytes(payload.inband)
 
 
+def may_be_written_to(payload: Pickled) -> bool:
+    """Whether a value, unpickled, may have arrays that can be written to; a few others look as if they had."""
+    return pickle.BYTEARRAY8 in bytes(payload.inband)
+
+
 def raymq_name(value: Any) -> Fields | None:
     """What stands for a module, function or class of raymq itself: its public name, which is also its name in Ray."""
     if isinstance(value, ModuleType):

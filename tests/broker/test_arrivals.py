@@ -35,7 +35,6 @@ class Port:
         self.number = self.router.bind_to_random_port("tcp://127.0.0.1")
 
     def look(self) -> list[Arrived]:
-        self.arrivals.welcome()
         return list(self.arrivals.look())
 
     def dealer(self) -> Any:

@@ -210,8 +210,17 @@ def test_unpickling_that_raises(own_session: ray.Session, bomb: type[BaseExcepti
 
         return explode
 
+    @own_session.remote(num_cpus=0)
+    def use(value: Any) -> None: ...
+
     with pytest.raises(bomb):
-        own_session.get(own_session.put(Bomb()))
+        own_session.get(use.remote(Bomb()))
+    stored = own_session.put(Bomb())
+    for _ in range(2):
+        with pytest.raises(bomb):
+            own_session.get(use.remote(stored))
+    with pytest.raises((bomb, ray.NotUnpicklable)):
+        own_session.get(stored)
     assert own_session.get(own_session.put(1)) == 1
 
 

@@ -30,6 +30,13 @@ class Actor:
     def two(self):
         return 1, 2
 
+    def some(self):
+        yield 1
+
+    @ray.method(_generator_backpressure_num_objects=1)
+    def few(self):
+        yield 1
+
 
 actor = Actor.remote()
 reference = actor.one.remote()
@@ -40,6 +47,28 @@ def calls_back(name):
     getattr(reference, name)(lambda *values: (got.extend(values), done.set()))
     assert done.wait(60)
     return got
+
+
+def small_values_are_at_hand():
+    ray.wait([reference])
+    return cluster.value_at_hand(reference) == 1 and cluster.value_at_hand(ray.put(1)) is cluster.NOT_AT_HAND
+
+
+def items_come():
+    generator, came = actor.some.remote(), threading.Event()
+    cluster.on_item(generator, came.set)
+    assert came.wait(60)
+    return ray.get(cluster.next_item(generator)) == 1 and cluster.is_generator(generator)
+
+
+def generators_end():
+    generator = actor.some.remote()
+    next(generator)
+    ray.get(generator._generator_ref)
+    try:
+        cluster.next_item(generator)
+    except StopIteration:
+        return True
 
 
 def socket_is_the_raylets():
@@ -64,11 +93,19 @@ def prints():
     return "hello" in text.getvalue()
 
 
+shape = cluster.actor_shape(actor)[1]
 CHECKS = {
     "ObjectRef._on_completed(callback)": lambda: calls_back("_on_completed") == [1],
     "ObjectRef._on_ready(callback)": lambda: len(calls_back("_on_ready")) == 1,
-    "ActorHandle._ray_method_signatures": lambda: {"one", "two"} <= set(actor._ray_method_signatures),
-    "ActorHandle._ray_method_num_returns": lambda: cluster.actor_shape(actor)[1] == {"one": 1, "two": 2},
+    "ActorHandle._ray_method_signatures": lambda: {"one", "two", "some"} <= set(actor._ray_method_signatures),
+    "ActorHandle._ray_method_num_returns": lambda: shape["one"] == 1 and shape["two"] == 2,
+    "ActorHandle._ray_method_is_generator": lambda: shape["some"] == -1,
+    "ActorHandle._ray_method_generator_backpressure_num_objects": lambda: shape["few"] == -2,
+    "ObjectRefGenerator._next_sync(timeout_s)": items_come,
+    "ObjectRefGenerator._generator_ref": generators_end,
+    "ObjectRefGenerator.worker.core_worker.peek_object_ref_stream(generator_ref)": items_come,
+    "ray._private.worker.global_worker.core_worker.object_exists(reference, memory_store_only=True)":
+        small_values_are_at_hand,
     "ActorHandle._ray_actor_creation_function_descriptor.class_name": lambda: cluster.actor_shape(actor)[0] == "Actor",
     "ActorHandle._actor_id": lambda: len(cluster.identity(actor)) == 16,
     "ray._private.ray_logging.global_worker_stdstream_dispatcher": dispatches,

@@ -6,6 +6,7 @@ Ray moves it. Everything else is Ray's public API.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import io
 import os
@@ -28,6 +29,7 @@ from raymq_bridge.sentry import Place, peer_of
 INTERNALS = (
     "ObjectRef._on_completed(callback)",
     "ObjectRef._on_ready(callback)",
+    "ray._private.worker.global_worker.core_worker.object_exists(reference, memory_store_only=True)",
     "ActorHandle._ray_method_signatures",
     "ActorHandle._ray_method_num_returns",
     "ActorHandle._ray_method_is_generator",
@@ -259,6 +261,21 @@ def on_value(reference: Any, callback: Callable[[Any], None]) -> None:
         callback(value)
 
     reference._on_completed(completed)
+
+
+NOT_AT_HAND = object()
+"""Says that a value has to be waited for, or is not known to be small."""
+
+
+def value_at_hand(reference: Any) -> Any:
+    """A value that a task has returned, and that is in this process already, which small ones are; or NOT_AT_HAND.
+
+    To ask is 0.5 us and to get it 15, where a callback takes 100 (Ray 2.60). Errors are left to ``on_value``.
+    """
+    if ray._private.worker.global_worker.core_worker.object_exists(reference, memory_store_only=True):
+        with contextlib.suppress(BaseException):  # user code may run in there, when the value is unpickled
+            return ray.get(reference)
+    return NOT_AT_HAND
 
 
 def on_ready(reference: Any, callback: Callable[[], None]) -> None:

@@ -162,7 +162,10 @@ class Executor:
         self._belongings.define(message.function, made)
 
     def _put(self, message: Put) -> None:
-        self._make([message.ref], "the value of put()", lambda: [cluster.put(self._belongings.load(message.payload))])
+        if not self._belongings.store(message.ref, message.payload):
+            self._make(
+                [message.ref], "the value of put()", lambda: [cluster.put(self._belongings.load(message.payload))]
+            )
 
     def _task(self, message: Task) -> None:
         def call() -> list[Any]:
@@ -204,7 +207,10 @@ class Executor:
 
     def _fetch(self, message: Fetch) -> None:
         for number in message.refs:
-            if self._fetches.want(number):
+            stored = self._belongings.stored(number)
+            if stored is not None:
+                self._send(Value(number, stored))
+            elif self._fetches.want(number):
                 self._ask(number)
 
     def _ask(self, number: int) -> None:
@@ -216,7 +222,11 @@ class Executor:
         except Exception as error:
             self._on_value(number, failed(error, "a reference"))
             return
-        cluster.on_value(real, functools.partial(self._on_value, number))
+        value = cluster.value_at_hand(real)
+        if value is cluster.NOT_AT_HAND:
+            cluster.on_value(real, functools.partial(self._on_value, number))
+        elif self._fetches.came(number, guess_size(value)) and self._fetches.taken(number):
+            self._send_value(number, value)
 
     def _on_value(self, number: int, value: Any) -> None:
         """Ray has handed over a value, in a thread of its own."""
@@ -229,6 +239,8 @@ class Executor:
     def _watch(self, message: Watch) -> None:
         pending: dict[int, Any] = {}
         for number in message.refs:
+            if self._belongings.stored(number) is not None:
+                continue
             with contextlib.suppress(DependencyFailed, LookupError):
                 real = self._belongings.real(number)
                 if cluster.is_reference(real):
@@ -248,7 +260,7 @@ class Executor:
 
     def _release(self, message: Release) -> None:
         for number in message.refs:
-            self._table.release(number)
+            self._belongings.release(number)
             self._streams.released(number)
 
     def _next(self, message: Next) -> None:

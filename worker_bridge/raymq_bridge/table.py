@@ -53,6 +53,16 @@ class Table:
             if identity is not None:
                 self._numbers.setdefault(identity, number)
 
+    def settle(self, number: int, real: Any, *, known: bool = True) -> None:
+        """What stood behind a number meanwhile is a real object now, or a failure; it is held as often as before."""
+        identity = self._identity(real) if known else None
+        with self._lock:
+            entry = self._entries.get(number)
+            if entry is not None:
+                entry.real, entry.identity = real, identity
+                if identity is not None:
+                    self._numbers.setdefault(identity, number)
+
     def get(self, number: int) -> Any:
         """What stands behind a number.
 
@@ -65,6 +75,11 @@ class Table:
         """A new, even number under which the client gets what is no real object, such as a failure; held once."""
         with self._lock:
             return self._new(Entry(real, 1, None))
+
+    def peek(self, number: int) -> Any:
+        """What stands behind a number, or None."""
+        entry = self._entries.get(number)
+        return entry.real if entry is not None else None
 
     def hand_out(self, real: Any) -> int:
         """The number under which the client gets a real object, held once more; a new, even one if it knows none."""
