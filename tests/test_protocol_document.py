@@ -375,7 +375,7 @@ _MODULES = {
     "control": [ROOT / "client/raymq/protocol/control.py"],
     "pickling": [ROOT / "client/raymq/pickling.py"],
     "connection": [ROOT / "client/raymq/connection.py"],
-    "client": [ROOT / "client/raymq/wire.py"],
+    "client": [*(ROOT / "client/raymq").glob("*.py")],
     "broker": BROKER,
     "bridge": [path for path in BELONGINGS.parent.glob("*.py") if path.name != "__main__.py"],
 }
