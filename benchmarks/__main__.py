@@ -112,7 +112,8 @@ def show(rates: dict[str, dict[str, list[float]]], console: Console) -> None:
         native, client, ours = (statistics.median(by_contender[contender]) for contender in CONTENDERS)
         spread = (max(by_contender["raymq"]) - min(by_contender["raymq"])) / ours
         figures = [f"{figure:,.2f}" if figure < 10 else f"{figure:,.0f}" for figure in (native, client, ours)]
-        table.add_row(name, *figures, f"{spread:.0%}", f"{ours / native:.2f}", f"{ours / client:.2f}")
+        ratios = [f"{ours / figure:.2f}" if figure else "cannot" for figure in (native, client)]
+        table.add_row(name, *figures, f"{spread:.0%}", *ratios)
     console.print(table)
 
 

@@ -1,11 +1,13 @@
 """One contender, in a process of its own: connects in its way, and times the rows that it is told to.
 
-Reads ``ROW SECONDS`` lines from standard input, answers each with a JSON line: the rate per second.
+Reads ``ROW SECONDS`` lines from standard input, answers each with a JSON line: the rate per second, 0 if the contender
+cannot do that at all.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from typing import Any
@@ -27,12 +29,16 @@ def connect(kind: str, address: str) -> Any:
 
 
 def rate(function: Any, count: float, seconds: float) -> float:
-    """How many things a second, over at least so many seconds and one call."""
+    """How many things a second, over at least so many seconds and one call, or as many as there are."""
     calls = 0
     begin = time.perf_counter()
     while True:
-        function()
-        calls += 1
+        try:
+            function()
+        except StopIteration:  # it has nothing more to do
+            seconds = 0.0
+        else:
+            calls += 1
         elapsed = time.perf_counter() - begin
         if elapsed >= seconds:
             return calls * count / elapsed
@@ -41,15 +47,26 @@ def rate(function: Any, count: float, seconds: float) -> float:
 def main() -> None:
     """Serve the orchestrator until its pipe ends."""
     kind, address = sys.argv[1:]
+    # Ray prints warnings on standard output, too: these go elsewhere.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(**figures: float) -> None:
+        print(json.dumps(figures), file=answers, flush=True)
+
     begin = time.perf_counter()
     ray = connect(kind, address)
-    print(json.dumps({"connect": time.perf_counter() - begin}), flush=True)
+    answer(connect=time.perf_counter() - begin)
     for line in sys.stdin:
         row, seconds = line.split()
         chosen = ROWS[int(row)]
-        measured = rate(chosen.make(ray), chosen.count, float(seconds))
+        try:
+            measured = rate(chosen.make(ray), chosen.count, float(seconds))
+        except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
+            print(f"{kind} cannot do {chosen.name!r}: {error!r}", file=sys.stderr)
+            measured = 0.0
         ray.get(ray.put(0))  # what did not wait is waited for, so that the next contender has the machine for itself
-        print(json.dumps({"rate": measured}), flush=True)
+        answer(rate=measured)
     ray.shutdown()
 
 

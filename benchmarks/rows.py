@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 BATCH = 1000
+ITEMS = 100
+DISTINCT = 4000
+"""Objects that are made before they are gotten: the row ends when all were."""
+
 LARGE = 100_000_000
 
 
@@ -28,9 +32,20 @@ class Row(NamedTuple):
     make: Callable[[Any], Callable[[], Any]]
 
 
-def _get_small(ray: Any) -> Callable[[], Any]:
+def _get_distinct(ray: Any) -> Callable[[], Any]:
+    @ray.remote(num_returns=DISTINCT)
+    def make() -> list[int]:
+        return list(range(DISTINCT))
+
+    refs = make.remote()
+    ray.wait(refs, num_returns=DISTINCT)
+    each = iter(refs)
+    return lambda: ray.get(next(each))
+
+
+def _get_again(ray: Any) -> Callable[[], Any]:
     kept = [ray.put(i) for i in range(2_000)]
-    ray.get(kept[-1])  # raymq's put does not wait; what is timed is the get
+    ray.get(kept)
     refs = itertools.cycle(kept)
     return lambda: ray.get(next(refs))
 
@@ -79,6 +94,15 @@ def _many_calls(ray: Any) -> Callable[[], Any]:
     return lambda: ray.get([actor.small_value.remote() for _ in range(BATCH)])
 
 
+def _generator(ray: Any) -> Callable[[], Any]:
+    @ray.remote
+    def items() -> Iterator[int]:
+        for number in range(ITEMS):  # noqa: UP028 - Ray 2.60 sends values into generators
+            yield number
+
+    return lambda: [ray.get(item) for item in items.remote()]
+
+
 def _put_large(ray: Any) -> Callable[[], Any]:
     array = np.zeros(LARGE, dtype=np.uint8)
     return lambda: ray.put(array)
@@ -90,12 +114,14 @@ def _get_large(ray: Any) -> Callable[[], Any]:
 
 
 ROWS = [
-    Row("get of a small object", "calls", 1, _get_small),
+    Row("get of small objects, each once", "calls", 1, _get_distinct),
+    Row("get of small objects again", "calls", 1, _get_again),
     Row("put of a small object", "calls", 1, _put_small),
     Row("one task and its get", "calls", 1, _one_task),
     Row("1,000 tasks, then get", "calls", BATCH, _many_tasks),
     Row("one actor call and its get", "calls", 1, _one_call),
     Row("1,000 actor calls, then get", "calls", BATCH, _many_calls),
+    Row("a generator's items, and get", "items", ITEMS, _generator),
     Row("put of 100 MB", "GB", LARGE / 1e9, _put_large),
     Row("get of 100 MB", "GB", LARGE / 1e9, _get_large),
 ]

@@ -17,6 +17,7 @@ from raymq import daemon
 from raymq.protocol.limits import INTAKE_MAX, INTAKE_TOTAL, MESSAGE_MAX, PACKET_MAX
 from raymq_broker import arrivals, supervisor
 from raymq_broker.actions import Action, Came, Flooded, Log, Pool, Send, Side, Unreachable
+from raymq_broker.allowance import Allowance
 from raymq_broker.arrivals import Arrivals
 from raymq_broker.core import FRAMES_MAX, Broker
 from raymq_broker.intake import FRAME_HEADER, REST, Intake, wire_bytes
@@ -33,6 +34,12 @@ LOOK_INTERVAL = 0.05
 
 FAREWELL = 0.5
 """Seconds in which what a connection said before it was gone is looked for; it ends when nothing waits to be read."""
+
+LOG_BURST = 1000
+"""Lines that the log may get at once."""
+
+LOG_RATE = 50.0
+"""Lines that it may get each second after that; the others are counted (``unlogged``)."""
 
 SEND_QUEUE = 1000
 """Packets that may wait for one peer; honest peers stay far below, since their credit is smaller."""
@@ -74,6 +81,7 @@ class Server:
         self._arrivals: Arrivals | None = None
         self._next_look = time.monotonic()
         self._gone: dict[tuple[Side, bytes], float] = {}
+        self._lines = Allowance(LOG_BURST, LOG_RATE, time.monotonic())
         try:
             for side, endpoint in ((Side.CLIENTS, clients), (Side.BRIDGES, bridges)):
                 self._sockets[side] = self._open(endpoint, settings)
@@ -205,6 +213,9 @@ class Server:
             self._gone.setdefault((action.side, action.peer), time.monotonic())
 
     def _write_log(self, action: Log) -> None:
+        if not self._lines.take(time.monotonic()):
+            self.core.counters["unlogged"] += 1
+            return
         getattr(self._log, action.level)(action.event, **action.fields)
 
     def close(self) -> None:

@@ -38,6 +38,15 @@ def wait_until(condition: Callable[[], Any], what: str, timeout: float = CI_PATI
         time.sleep(0.05)
 
 
+BEYOND_RECENT = bytes(range(256)) * 300
+"""A value that is too large for the client or the bridge to have it at hand."""
+
+
+def there_and_back(api: Any, **options: Any) -> bool:
+    """Whether a session works: a value goes to the cluster and comes back."""
+    return bool(api.get(api.put(BEYOND_RECENT), **options) == BEYOND_RECENT)
+
+
 HEAD_PYTHON = os.environ.get("RAYMQ_HEAD_PYTHON", sys.executable)
 """The Python that runs the heads: another one than ours where ours has no Ray."""
 

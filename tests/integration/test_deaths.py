@@ -23,7 +23,7 @@ import psutil
 import pytest
 
 import raymq as ray
-from tests.integration.conftest import CI_PATIENCE, HEAD_PYTHON, Head, running_head, wait_until
+from tests.integration.conftest import CI_PATIENCE, HEAD_PYTHON, Head, running_head, there_and_back, wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]  # clusters are started again and again
 
@@ -72,8 +72,17 @@ def endless(session: ray.Session) -> Any:
     return sleeper.sleep.remote()
 
 
+def do_there(session: ray.Session, *call: Any) -> Any:
+    """Have the bridge call a function, by unpickling an argument."""
+
+    @session.remote(num_cpus=0)
+    def take(value: Any) -> None: ...
+
+    return take.remote(Fatal(*call))
+
+
 class Fatal:
-    """Ends the process that unpickles it."""
+    """Does something to the process that unpickles it."""
 
     def __init__(self, *call: Any) -> None:
         self._call = call
@@ -104,7 +113,7 @@ def test_kill_9_of_a_bridge_is_told_at_once(cluster: Head) -> None:
         session.put(1)
     session.close()
     with cluster.connect() as again:
-        assert again.get(again.put(1)) == 1
+        assert there_and_back(again)
 
 
 @pytest.mark.parametrize(
@@ -116,9 +125,9 @@ def test_a_bridge_that_is_ended_from_within_leaves_its_last_lines(
 ) -> None:
     """By user code that is unpickled in there."""
     session = cluster.connect()
-    session.put(Fatal(os.write, 2, b"these are my last words\n"))
-    session.put(Fatal(*call))
-    text = Waiter(lambda: session.get(session.put(1))).lost()
+    do_there(session, os.write, 2, b"these are my last words\n")
+    do_there(session, *call)
+    text = Waiter(lambda: there_and_back(session)).lost()
     assert reason in text
     assert "\n    these are my last words\n" in text
     session.close()
@@ -126,8 +135,8 @@ def test_a_bridge_that_is_ended_from_within_leaves_its_last_lines(
 
 def test_a_crash_is_told_by_the_best_lines_of_its_dump(cluster: Head) -> None:
     session = cluster.connect()
-    session.put(Fatal(os.abort))
-    text = Waiter(lambda: session.get(session.put(1))).lost()
+    do_there(session, os.abort)
+    text = Waiter(lambda: there_and_back(session)).lost()
     assert "SIGABRT ended it\n" in text
     assert "Fatal Python error: Aborted" in text
     assert "pickling.py" in text, "where it happened"
@@ -144,7 +153,7 @@ ctypes.pythonapi.PyThreadState_SetAsyncExc(main, ctypes.py_object(ZeroDivisionEr
 def test_a_traceback_is_among_the_last_lines(guest: Head) -> None:
     """Of an error in the bridge's own loop, say."""
     session = guest.connect()
-    session.put(Fatal(exec, CRASH))
+    do_there(session, exec, CRASH)
     text = Waiter(lambda: session.get(endless(session))).lost()
     assert "it ended with code 1" in text
     assert "ZeroDivisionError" in text
@@ -159,7 +168,7 @@ def test_who_comes_late_is_told_too(cluster: Head) -> None:
         "print(session.id.hex(), flush=True)\n"
         "sys.stdin.readline()\n"
         "try:\n"
-        "    session.get(session.put(1), timeout=60)\n"
+        "    session.get(session.put(bytes(100_000)), timeout=60)\n"
         "except raymq.SessionLost as error:\n"
         "    print(str(error))\n"
     )
@@ -180,8 +189,8 @@ def test_want_of_memory_in_a_call_is_the_error_of_the_call(cluster: Head) -> Non
     """No reason for a bridge to die."""
     with cluster.connect() as session:
         with pytest.raises(MemoryError):
-            session.get(session.put(Fatal(bytes, 1 << 62)))
-        assert session.get(session.put(1)) == 1
+            session.get(do_there(session, bytes, 1 << 62))
+        assert there_and_back(session)
 
 
 def test_a_bridge_that_is_stopped_says_so(guest: Head) -> None:
@@ -294,7 +303,7 @@ def test_a_cluster_that_is_slow_is_not_gone(external: External, guest: Head) -> 
                 assert session.is_open
             finally:
                 external.part(part).resume()
-        assert session.get(session.put(1), timeout=CI_PATIENCE) == 1
+        assert there_and_back(session, timeout=CI_PATIENCE)
 
 
 @pytest.mark.parametrize(
@@ -322,7 +331,7 @@ def test_a_cluster_that_dies_ends_its_sessions_and_connect_waits_for_the_next(
         connecting = pool.submit(ray.connect, guest.address, timeout=RESTART_PATIENCE)
         external.start()
         with connecting.result() as session:
-            assert session.get(session.put(1)) == 1
+            assert there_and_back(session)
 
 
 def test_a_busy_bridge_whose_raylet_is_killed(external: External, guest: Head) -> None:
@@ -369,7 +378,7 @@ def test_a_cluster_of_our_own_that_dies_is_replaced(part: str) -> None:
         assert re.search(lost, text), text
         session.close()
         with ray.connect(head.address, timeout=RESTART_PATIENCE) as again:
-            assert again.get(again.put(1)) == 1
+            assert there_and_back(again)
         assert head.status()["cluster"] != address
 
 
@@ -386,7 +395,7 @@ def test_a_gcs_that_can_come_back_gets_the_time(tmp_path: Path) -> None:
         waiter = Waiter(lambda ref=endless(session): session.get(ref, timeout=12))
         external.kill("gcs_server")
         time.sleep(8)  # twice as long as a GCS may be away that cannot come back
-        assert session.get(session.put(1)) == 1
+        assert there_and_back(session)
         again = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             assert session.get(session.remote(lambda: 2).remote(), timeout=CI_PATIENCE) == 2

@@ -47,7 +47,7 @@ def work():
     while main.is_alive():
         assert ray.get(ray.put(1)) == 1
         ray.get(counter.increment.remote())
-    assert ray.get(ray.put(2)) == 2  # the session lives as long as they do
+    assert ray.get(ray.put(b"x" * 100_000))  # the session lives as long as they do
 
 for _ in range(10):
     threading.Thread(target=work).start()

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 import raymq as ray
-from tests.integration.conftest import Head, wait_until
+from tests.integration.conftest import Head, there_and_back, wait_until
 from tests.integration.proxy import Proxy
 
 pytestmark = pytest.mark.cluster
@@ -231,7 +231,7 @@ def test_kill_9_of_a_bridge(brisk: Head, view: Any) -> None:
     wait_until(lambda: released_all(view, session.info.job_id), "Ray has dropped everything")
     session.close()
     with brisk.connect() as again:
-        assert again.get(again.put(1)) == 1
+        assert there_and_back(again)
 
 
 def test_a_suspended_client_resumes(brisk: Head) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 import raymq
 from raymq.protocol.limits import CHUNK, WINDOW_BULK
-from tests.integration.conftest import Head, wait_until
+from tests.integration.conftest import Head, there_and_back, wait_until
 from tests.integration.proxy import DOWN, UP, Fault, Point, Proxy, Weather
 from tests.soak.storm import Plan, storm
 
@@ -42,9 +42,9 @@ def test_connecting_in_a_storm(cluster: Head) -> None:
         for number in range(4):
             before = proxy.faults.total()
             with raymq.connect(proxy.address, timeout=60) as session:
-                assert session.get(session.put(number)) == number
+                assert there_and_back(session)
                 wait_until(lambda before=before: proxy.faults.total() >= before + 3, "some faults have hit")
-                assert session.get(session.put(number)) == number
+                assert there_and_back(session)
 
 
 class Cuts(Weather):
@@ -83,7 +83,7 @@ def test_a_large_transfer_goes_on_where_it_stopped(cluster: Head) -> None:
         def digest(data: bytes) -> bytes:
             return hashlib.sha256(data).digest()
 
-        session.get(session.put(0))
+        there_and_back(session)
         for direction in (UP, DOWN):
             before, faults = proxy.passed[direction], proxy.faults.total()
             proxy.begin(Cuts(7, direction, (10_000_000, 24_000_000), CUTS))

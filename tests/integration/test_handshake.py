@@ -21,7 +21,7 @@ import pytest
 
 import raymq
 from raymq import connecting, errors
-from tests.integration.conftest import Head, wait_until
+from tests.integration.conftest import Head, there_and_back, wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -103,7 +103,7 @@ def test_what_waiting_heals_is_waited_for(tmp_path: Path, cluster: Head) -> None
 
     def connect() -> None:
         with connecting.open_session(f"127.0.0.1:{port}", timeout=60, job={}, log_to_driver=False) as session:
-            results.append(session.get(session.put("healed")))
+            results.append(there_and_back(session))
 
     client = threading.Thread(target=connect)
     client.start()
@@ -115,7 +115,7 @@ def test_what_waiting_heals_is_waited_for(tmp_path: Path, cluster: Head) -> None
         with subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL) as bridge:
             client.join(90)
             assert bridge.wait(60) == 0
-    assert results == ["healed"]
+    assert results == [True]
 
 
 def test_a_grpc_server_is_named_as_what_it_is() -> None:
@@ -182,7 +182,7 @@ def test_limit(brisk: Head) -> None:
             session.close()
     wait_until(lambda: not brisk.status()["sessions"], "the sessions are gone")
     with brisk.connect() as session:
-        assert session.get(session.put(1)) == 1
+        assert there_and_back(session)
 
 
 def test_another_ray_on_the_client(cluster: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ import raymq as ray
 from raymq.protocol.codec import data_header, pack
 from raymq.protocol.control import encode_control
 from raymq.protocol.route import Kind, Lane, encode_route
-from tests.integration.conftest import Head, wait_until
+from tests.integration.conftest import Head, there_and_back, wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -52,9 +52,9 @@ def test_garbage(cluster: Head, session: ray.Session, dealer: zmq.Socket[bytes])
             frames[0] = encode_route(rng.choice(list(Kind)), rng.randbytes(16), rng.choice(list(Lane)))
         dealer.send_multipart(frames)
         if number % 200 == 0:
-            assert ray.get(ray.put(number)) == number
+            assert there_and_back(ray)
     expect_counted(cluster, "malformed", before + 1000)
-    assert ray.get(ray.put("still here")) == "still here"
+    assert there_and_back(ray)
 
 
 def test_raw_bytes(cluster: Head, session: ray.Session) -> None:
@@ -64,7 +64,7 @@ def test_raw_bytes(cluster: Head, session: ray.Session) -> None:
     for noise in (b"GET / HTTP/1.1\r\n\r\n", secrets.token_bytes(1000), b"\xff" * 100, b""):
         with socket.create_connection(("127.0.0.1", cluster.port)) as connection:
             connection.sendall(noise)
-    assert ray.get(ray.put(1)) == 1
+    assert there_and_back(ray)
 
 
 def test_malformed_hello_is_answered(cluster: Head, dealer: zmq.Socket[bytes]) -> None:
@@ -82,7 +82,7 @@ def test_a_huge_frame_ends_only_its_own_connection(
 ) -> None:
     dealer.connect(f"tcp://{cluster.address}")
     dealer.send_multipart([encode_route(Kind.HELLO, secrets.token_bytes(16)), bytes(17 << 20)])
-    assert ray.get(ray.put(1)) == 1
+    assert there_and_back(ray)
 
 
 def test_strangers_are_told_to_attach(cluster: Head, dealer: zmq.Socket[bytes]) -> None:
@@ -109,7 +109,7 @@ def test_the_session_of_another(cluster: Head, session: ray.Session, dealer: zmq
     dealer.send_multipart([encode_route(Kind.HELLO, session.id), encode_control(Kind.HELLO, **hello)])
     route, answer = dealer.recv_multipart()
     assert msgpack.unpackb(answer)["code"] == "session-taken"
-    assert ray.get(ray.put("mine")) == "mine"
+    assert there_and_back(ray)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_unpickling_that_raises(own_session: ray.Session, bomb: type[BaseExcepti
             own_session.get(use.remote(stored))
     with pytest.raises((bomb, ray.NotUnpicklable)):
         own_session.get(stored)
-    assert own_session.get(own_session.put(1)) == 1
+    assert there_and_back(own_session)
 
 
 def test_objects_above_the_limit(session: ray.Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +273,7 @@ def test_a_failure_whose_cause_is_above_the_limit(brisk: Head) -> None:
 
         with pytest.raises(ray.exceptions.RayError, match="large"):
             session.get(fail.remote())
-        assert session.get(session.put(1)) == 1
+        assert there_and_back(session)
 
 
 def test_much_output(session: ray.Session, capfd: pytest.CaptureFixture[str]) -> None:
@@ -292,7 +292,7 @@ def test_much_output(session: ray.Session, capfd: pytest.CaptureFixture[str]) ->
         return "the last line" in printed[-1]
 
     wait_until(all_here, "the last line has come")
-    assert ray.get(ray.put(1)) == 1
+    assert there_and_back(ray)
 
 
 def test_references_in_causes_live_as_long_as_they_are_held(session: ray.Session) -> None:

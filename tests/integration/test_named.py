@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import raymq as ray
-from tests.integration.conftest import HEAD_PYTHON, Head, wait_until
+from tests.integration.conftest import HEAD_PYTHON, Head, there_and_back, wait_until
 from tests.integration.proxy import Proxy
 
 pytestmark = pytest.mark.cluster
@@ -124,7 +124,7 @@ def test_kept_outlives_the_last_reference(own_session: ray.Session) -> None:
     own_session.keep("actor", actor)
     del actor
     for _ in range(100):
-        own_session.get(own_session.put(0))
+        there_and_back(own_session)
     assert own_session.get(own_session.kept["value"]) == "kept"
     assert own_session.get(own_session.kept["actor"].increment.remote()) == 2
 
@@ -143,7 +143,7 @@ def test_what_was_not_kept_is_dropped_when_the_next_client_comes(brisk: Head, vi
     with brisk.connect(session="dropping") as again:
         assert again.info.job_id == job
         wait_until(lambda: not alive(), "the actor that nobody can reach is gone")
-        assert again.get(again.put(1)) == 1
+        assert there_and_back(again)
 
 
 def test_who_has_detached_has_no_session(brisk: Head) -> None:
@@ -213,7 +213,7 @@ def test_attached_is_refused_and_taken_over(brisk: Head) -> None:
     second = brisk.connect(session="wanted", takeover=True)
     with pytest.raises(ray.SessionLost, match="taken-over"):
         while True:
-            first.get(first.put(1))
+            there_and_back(first)
             time.sleep(0.05)
     assert second.get(second.kept["counter"].increment.remote()) == 2
     second.close()
@@ -228,10 +228,10 @@ def test_takeovers_in_turn_under_load(brisk: Head) -> None:
         pending = [counter.increment.remote() for _ in range(200)] + [session.put(bytes(3_000_000))]
         before = session
         session = brisk.connect(session="relay", takeover=True)
-        assert session.get(session.put(turn)) == turn
+        assert there_and_back(session)
         with pytest.raises(ray.SessionLost):
             while True:
-                before.get(before.put(1))
+                there_and_back(before)
         del pending
     counts = session.get([session.kept["counter"].increment.remote() for _ in range(10)])
     assert counts == list(range(counts[0], counts[0] + 10))

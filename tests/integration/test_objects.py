@@ -38,7 +38,10 @@ class Point:
     ids=lambda value: f"{type(value).__name__}-{len(pickle.dumps(value))}",
 )
 def test_round_trip(session: ray.Session, value: Any) -> None:
+    """Of what was put, which may be at hand, and by way of a worker."""
     assert ray.get(ray.put(value)) == value
+    assert ray.get(after.remote(0, value)) == value
+    assert ray.get(after.remote(0, ray.put(value))) == value
 
 
 def test_classes_of_the_program_come_back_as_themselves(session: ray.Session) -> None:
@@ -61,8 +64,8 @@ def test_classes_are_known_again_after_the_bridge_has_collected_its_garbage(sess
     class Local:
         pass
 
-    reference = ray.put(Local())
-    assert type(ray.get(ray.put(Collect()))) is int
+    reference = after.remote(0, Local())
+    assert type(ray.get(after.remote(0, Collect()))) is int
     assert type(ray.get(reference)) is Local
     assert type(ray.get(after.remote(0, Local()))) is Local
 
@@ -71,9 +74,9 @@ def test_classes_are_known_again_after_the_bridge_has_collected_its_garbage(sess
 def test_arrays(session: ray.Session, shape: tuple[int, ...]) -> None:
     """There and back without harm; read-only when they come back, as in Ray."""
     array = np.arange(np.prod(shape), dtype=np.float64).reshape(shape)
-    back = ray.get(ray.put(array))
-    assert np.array_equal(array, back)
-    assert not back.flags.writeable
+    for back in ray.get([ray.put(array), after.remote(0, array)]):
+        assert np.array_equal(array, back)
+        assert not back.flags.writeable
 
 
 @pytest.mark.parametrize("size", [100, 5_000_000])
@@ -88,6 +91,7 @@ def test_put_takes_a_snapshot(session: ray.Session, size: int) -> None:
 def test_non_contiguous_arrays(session: ray.Session) -> None:
     array = np.arange(4_000_000).reshape(2000, 2000)[::2, ::3]
     assert np.array_equal(ray.get(ray.put(array)), array)
+    assert np.array_equal(ray.get(after.remote(0, array[:10, :10])), array[:10, :10])
 
 
 def test_get_of_lists(session: ray.Session) -> None:

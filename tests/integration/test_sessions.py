@@ -13,7 +13,7 @@ import pytest
 
 import raymq as ray
 from raymq import api
-from tests.integration.conftest import Head, wait_until
+from tests.integration.conftest import Head, there_and_back, wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -90,7 +90,7 @@ def test_connect_sets_the_default(cluster: Head, no_default: None) -> None:
         ray.put(1)
     with cluster.connect() as session:
         assert ray.is_initialized()
-        assert ray.get(ray.put(1)) == 1
+        assert there_and_back(ray)
     assert not session.is_open
     assert not ray.is_initialized()
     with pytest.raises(ray.SessionClosed):
