@@ -175,6 +175,8 @@ class Proxy:
     def __exit__(self, *_: Any) -> None:
         self._do(lambda: setattr(self, "_running", False))
         self._thread.join()
+        self._wake_reader.close()
+        self._wake_writer.close()
 
     # --- called from any thread
 
@@ -270,9 +272,8 @@ class Proxy:
                 done.set()
         self._end(list(self._links))
         self._selector.close()
-        for end in (self._listener, self._wake_reader, self._wake_writer):
-            if end is not None:
-                end.close()
+        if self._listener is not None:
+            self._listener.close()
 
     def _advance(self, now: float) -> float:
         """What is due by time; returns the seconds until the next such thing, and asks the selector what matters."""
