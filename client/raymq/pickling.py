@@ -122,7 +122,7 @@ def dumps(value: Any, replace: Replacer, refs: Sequence[int] = (), copied: list[
         return False
 
     _Pickler(file, replace, in_band).dump(value)
-    inband = file.getvalue() if file.tell() <= INLINE_MAX else file.getbuffer()
+    inband = file.getvalue()  # its own memory, not a copy
     if file.tell() + sum(map(len, buffers)) <= INLINE_MAX:
         return Pickled(inband, [bytes(buffer) for buffer in buffers], refs)
     return Pickled(inband, buffers, refs)
