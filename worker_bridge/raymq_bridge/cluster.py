@@ -272,8 +272,8 @@ def value_at_hand(reference: Any) -> Any:
 
     To ask is 0.5 us and to get it 15, where a callback takes 100 (Ray 2.60). Errors are left to ``on_value``.
     """
-    if ray._private.worker.global_worker.core_worker.object_exists(reference, memory_store_only=True):
-        with contextlib.suppress(BaseException):  # user code may run in there, when the value is unpickled
+    with contextlib.suppress(BaseException):  # user code may run in there, when the value is unpickled
+        if ray._private.worker.global_worker.core_worker.object_exists(reference, memory_store_only=True):
             return ray.get(reference)
     return NOT_AT_HAND
 

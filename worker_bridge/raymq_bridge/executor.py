@@ -209,6 +209,7 @@ class Executor:
         for number in message.refs:
             stored = self._belongings.stored(number)
             if stored is not None:
+                self._outbox.wait_for_room()
                 self._send(Value(number, stored))
             elif self._fetches.want(number):
                 self._ask(number)
@@ -226,6 +227,7 @@ class Executor:
         if value is cluster.NOT_AT_HAND:
             cluster.on_value(real, functools.partial(self._on_value, number))
         elif self._fetches.came(number, guess_size(value)) and self._fetches.taken(number):
+            self._outbox.wait_for_room()
             self._send_value(number, value)
 
     def _on_value(self, number: int, value: Any) -> None:

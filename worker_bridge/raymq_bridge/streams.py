@@ -92,4 +92,5 @@ class Streams:
     def released(self, number: int) -> None:
         """The client holds a number once less; if it was a generator that nobody holds any longer, it is let go of."""
         if number in self._streams and number not in self._belongings.table:
-            del self._streams[number]
+            # Ray may hold the stream itself for long: until there is another item, or the task has ended.
+            self._streams.pop(number).generator = None
