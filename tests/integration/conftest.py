@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import zmq
 
 import raymq
 
@@ -94,6 +95,11 @@ class Head:
         return raymq.connect(self.address, timeout=CI_PATIENCE, **options)
 
 
+def counted(head: Head, name: str) -> int:
+    """How often something has happened, by the broker's own count."""
+    return int(head.status()["counters"].get(name, 0))
+
+
 @contextmanager
 def running_head(*options: str, environ: dict[str, str] | None = None, tracebacks: bool = False) -> Iterator[Head]:
     """Run ``raymq start`` with a runtime directory of its own, and stop it at the end.
@@ -167,6 +173,15 @@ def own_session(cluster: Head, monkeypatch: pytest.MonkeyPatch) -> Iterator[raym
     monkeypatch.setattr("raymq.api._default", None)
     with cluster.connect() as session:
         yield session
+
+
+@pytest.fixture
+def dealer() -> Iterator[zmq.Socket[bytes]]:
+    """A socket for those who speak to a broker by hand."""
+    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+        socket.linger = 0
+        socket.rcvtimeo = 30_000
+        yield socket
 
 
 class View:

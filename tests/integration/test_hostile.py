@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import secrets
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import msgpack
@@ -17,21 +16,9 @@ import raymq as ray
 from raymq.protocol.codec import data_header, pack
 from raymq.protocol.control import encode_control
 from raymq.protocol.route import Kind, Lane, encode_route
-from tests.integration.conftest import Head, there_and_back, wait_until
+from tests.integration.conftest import Head, counted, there_and_back, wait_until
 
 pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture
-def dealer() -> Iterator[zmq.Socket[bytes]]:
-    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
-        socket.linger = 0
-        socket.rcvtimeo = 30_000
-        yield socket
-
-
-def counted(head: Head, name: str) -> int:
-    return int(head.status()["counters"].get(name, 0))
 
 
 def expect_counted(head: Head, name: str, before: int) -> None:

@@ -27,7 +27,7 @@ from raymq.protocol.codec import data_header
 from raymq.protocol.control import encode_control
 from raymq.protocol.limits import HELD_MAX, INTAKE_MAX, MIB, PACKET_MAX, QUEUE_MAX
 from raymq.protocol.route import Kind, Lane, encode_route
-from tests.integration.conftest import Head, wait_until
+from tests.integration.conftest import Head, counted, wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
@@ -101,14 +101,6 @@ def witness(cluster: Head) -> Iterator[Witness]:
 @pytest.fixture
 def broker(cluster: Head) -> psutil.Process:
     return psutil.Process(cluster.child("raymq_broker").pid)
-
-
-@pytest.fixture
-def dealer() -> Iterator[zmq.Socket[bytes]]:
-    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
-        socket.linger = 0
-        socket.rcvtimeo = 30_000
-        yield socket
 
 
 @contextmanager
@@ -302,10 +294,6 @@ def greet(head: Head, dealer: zmq.Socket[bytes]) -> bytes:
 
     wait_until(answered, "the session is open")
     return session
-
-
-def counted(head: Head, name: str) -> int:
-    return int(head.status()["counters"].get(name, 0))
 
 
 def ending(dealer: zmq.Socket[bytes], session: bytes) -> dict[str, Any]:
