@@ -85,7 +85,7 @@ def number_of(frame: zmq.Frame) -> int | None:
 
 
 def _bytes_read(number: int) -> int:
-    # The other way round, what comes between the two questions would count as read.
+    # In this order, what comes between the two questions counts as read: the count may be too high, never too low.
     (unread,) = _INT.unpack(fcntl.ioctl(number, termios.FIONREAD, bytes(_INT.size)))
     info = _at(number, lambda connection: connection.getsockopt(sockets.IPPROTO_TCP, sockets.TCP_INFO, 256))
     if len(info) < _OFFSET + _BYTES_RECEIVED.size:

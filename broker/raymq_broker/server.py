@@ -36,7 +36,7 @@ FAREWELL = 0.5
 """Seconds in which what a connection said before it was gone is looked for; it ends when nothing waits to be read."""
 
 LOG_BURST = 1000
-"""Lines that the log may get at once."""
+"""Lines about what clients do in good order that the log may get at once."""
 
 LOG_RATE = 50.0
 """Lines that it may get each second after that; the others are counted (``unlogged``)."""
@@ -213,7 +213,8 @@ class Server:
             self._gone.setdefault((action.side, action.peer), time.monotonic())
 
     def _write_log(self, action: Log) -> None:
-        if not self._lines.take(time.monotonic()):
+        # Complaints have a limit of their own, and are not to drown in what one client brings about.
+        if action.level == "info" and not self._lines.take(time.monotonic()):
             self.core.counters["unlogged"] += 1
             return
         getattr(self._log, action.level)(action.event, **action.fields)

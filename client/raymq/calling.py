@@ -36,6 +36,7 @@ class Calls:
 
     def put(self, value: Any) -> ObjectRef[Any]:
         """Store a value."""
+        self._life.check()
         copied: list[memoryview] = []
         payload = self._life.packer.pack(value, lambda: f"the value of type {type_name(value)}", copied)
         (reference,) = self._new_refs(1)

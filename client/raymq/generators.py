@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import logging
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from raymq.errors import ObjectLost
+from raymq.errors import ObjectLost, SessionError
 from raymq.protocol.messages import HELD_BACK, STREAMING, Next
 from raymq.refs import Held, Hold, ObjectRef
 from raymq.waiting import Waiter
 
 if TYPE_CHECKING:
     from raymq.life import Life
+
+log = logging.getLogger("raymq")
 
 WINDOWS = {STREAMING: 16, HELD_BACK: 1}
 """Items that are asked for ahead, so that reading on does not wait for the network. With 1, none is asked for before it
@@ -78,7 +82,7 @@ class ObjectRefGenerator(Held):
                 raise StopAsyncIteration
             loop = asyncio.get_running_loop()
             woken: asyncio.Future[None] = loop.create_future()
-            waiter = Waiter(1, functools.partial(loop.call_soon_threadsafe, _wake, woken))
+            waiter = Waiter(1, functools.partial(_ring, loop, woken))
             self._life.ledger.wait_for([self._hold.number], waiter)
             try:
                 await woken
@@ -102,7 +106,11 @@ class ObjectRefGenerator(Held):
             self._life.ledger.wait_no_more([self._hold.number], waiter)
 
     def completed(self) -> ObjectRef[Any]:
-        """A reference that is ready when the task has ended; its ``get`` raises what made the task fail."""
+        """A reference that is ready when the task has ended; its ``get`` raises what made the task fail.
+
+        Raises:
+            Exception: the call could not be made, and so there is no task.
+        """
         ref: ObjectRef[Any] = self._life.request("completed", (self._as_ref(),), {}, held=self)
         return ref
 
@@ -122,9 +130,15 @@ class ObjectRefGenerator(Held):
 
         Ray's own generators have no such method; Python's have.
         """
+        self._life.check(self)
         if not self._life.ledger.are_items_finished(self._hold.number):
             self._life.ledger.drop_items(self._hold.number)
-            self.cancel()
+            try:
+                self.cancel()
+            except SessionError:
+                raise
+            except Exception:
+                log.debug("%r has no task to be stopped", self, exc_info=True)  # its call could not be made
 
     def cancel(self, *, force: bool = False, recursive: bool = True) -> None:
         """Cancel the task; see ``Session.cancel``. The last item is an error then."""
@@ -139,6 +153,11 @@ class ObjectRefGenerator(Held):
 
     def __repr__(self) -> str:
         return f"ObjectRefGenerator({self.hex()})"
+
+
+def _ring(loop: asyncio.AbstractEventLoop, woken: asyncio.Future[None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop was closed, and nobody waits in it any longer
+        loop.call_soon_threadsafe(_wake, woken)
 
 
 def _wake(woken: asyncio.Future[None]) -> None:

@@ -193,8 +193,8 @@ class Life:
     def get(self, refs: list[ObjectRef[Any]], timeout: float | None) -> list[Any]:
         """The values of references; see ``Session.get``."""
         numbers = [self.packer.own(ref) for ref in refs]
+        self.check(_any(refs))
         if (recent := self.recent.find(numbers)) is not None:
-            self.check(_any(refs))
             return [self.packer.load(payload, {}) for payload in recent]
         wanted = dict(zip(numbers, refs, strict=True))
         limit = self._get_limit(wanted, timeout)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 from collections import deque
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from raymq.errors import SessionLost
+from raymq.generators import _ring
 from raymq.protocol.messages import Yielded
 from raymq.refs import Hold
 from raymq.waiting import Ledger, Waiter
@@ -116,3 +119,18 @@ def test_what_nobody_wants_is_dropped() -> None:
     source.bring(2)
     assert sorted(source.dropped) == [0, 1, 2, 3, 4, 5]
     assert not source.is_ready
+
+
+def test_a_loop_that_was_closed_harms_nobody() -> None:
+    """Its coroutine waits for ever; whoever else waits is told."""
+    source = Source(1, 2)
+    loop = asyncio.new_event_loop()
+    woken = loop.create_future()
+    source.ledger.wait_for([NUMBER], Waiter(1, functools.partial(_ring, loop, woken)))
+    other = Waiter(1)
+    source.ledger.wait_for([NUMBER], other)
+    loop.close()
+    source.ask()
+    source.bring(1)
+    assert other.wait(0)
+    assert not woken.done()

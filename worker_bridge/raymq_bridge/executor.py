@@ -58,6 +58,8 @@ class Step(NamedTuple):
 class Executor:
     """Carries out a session's messages, in one thread, and sends values back, in another.
 
+    Values that are at hand when they are asked for are sent by whichever thread asks.
+
     Args:
         outbox: takes messages for the client, and word of what has been dealt with.
         farewell: tells the connection that the client has ended the session, or left it.
@@ -142,6 +144,7 @@ class Executor:
                 self._send(Consumed())
         # A value that never comes may hold this executor for ever: what its client held is not to stay with it.
         self._belongings.clear()
+        self._streams.clear()
 
     def _carry_out(self, messages: list[Message]) -> None:
         for message in messages:
@@ -226,9 +229,12 @@ class Executor:
         value = cluster.value_at_hand(real)
         if value is cluster.NOT_AT_HAND:
             cluster.on_value(real, functools.partial(self._on_value, number))
-        elif self._fetches.came(number, guess_size(value)) and self._fetches.taken(number):
+            return
+        if self._fetches.came(number, guess_size(value)) and self._fetches.taken(number):
             self._outbox.wait_for_room()
             self._send_value(number, value)
+        if self._fetches.has_off:
+            self._values.put(NO_VALUE)
 
     def _on_value(self, number: int, value: Any) -> None:
         """Ray has handed over a value, in a thread of its own."""

@@ -92,6 +92,12 @@ class Fetches:
             self._wanted.add(number)
             self._large[number] = None
 
+    @property
+    def has_off(self) -> bool:
+        """Whether a value was put off since too much waited, so that ``again`` may have something to say."""
+        with self._lock:
+            return bool(self._off)
+
     def again(self, *, large: bool) -> list[int]:
         """The values that Ray is to be asked for again.
 

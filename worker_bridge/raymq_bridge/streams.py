@@ -89,6 +89,12 @@ class Streams:
         if self._streams.get(number) is stream:
             self._advance(number, stream)
 
+    def clear(self) -> None:
+        """The client is gone. Callbacks of Ray may hold this for long; they are to hold no generators with it."""
+        for stream in self._streams.values():
+            stream.generator = None
+        self._streams.clear()
+
     def released(self, number: int) -> None:
         """The client holds a number once less; if it was a generator that nobody holds any longer, it is let go of."""
         if number in self._streams and number not in self._belongings.table:
