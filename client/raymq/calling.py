@@ -36,7 +36,8 @@ class Calls:
 
     def put(self, value: Any) -> ObjectRef[Any]:
         """Store a value."""
-        self._life.check()
+        if not self._life.is_ours:
+            self._life.check()  # before a lock is taken, which another thread may have held at the fork
         copied: list[memoryview] = []
         payload = self._life.packer.pack(value, lambda: f"the value of type {type_name(value)}", copied)
         (reference,) = self._new_refs(1)
