@@ -84,13 +84,13 @@ class Server:
         self._lines = Allowance(LOG_BURST, LOG_RATE, time.monotonic())
         try:
             for side, endpoint in ((Side.CLIENTS, clients), (Side.BRIDGES, bridges)):
-                self._sockets[side] = self._open(endpoint, settings)
+                self._sockets[side] = self._open(side, endpoint, settings)
         except zmq.ZMQError:
             self.close()
             raise
         self.core = Broker(settings, time.monotonic(), os.urandom(32))
 
-    def _open(self, endpoint: str, settings: Settings) -> zmq.Socket[bytes]:
+    def _open(self, side: Side, endpoint: str, settings: Settings) -> zmq.Socket[bytes]:
         router = self._context.socket(zmq.ROUTER)
         router.linger = 0
         router.sndhwm = router.rcvhwm = SEND_QUEUE
@@ -101,7 +101,7 @@ class Server:
         router.heartbeat_ivl = int(settings.timing.heartbeat * 1000)
         router.heartbeat_timeout = int(settings.timing.lease * 1000)
         router.ipv6 = endpoint.startswith("tcp://[")
-        if endpoint.startswith("tcp://") and self._arrivals is None and arrivals.SUPPORTED:
+        if side is Side.CLIENTS and endpoint.startswith("tcp://") and arrivals.SUPPORTED:
             self._arrivals = Arrivals(self._context, router, self._intake.forget)
         try:
             router.bind(endpoint)
