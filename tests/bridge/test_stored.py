@@ -96,7 +96,7 @@ def test_what_goes_to_the_cluster_at_once(payload: Any, request: pytest.FixtureR
 
 
 def test_there_is_an_end_to_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(belongings, "STORED_MAX", 250)
+    monkeypatch.setattr(belongings, "STORED_MAX", 2 * (100 + belongings.STORED_COST) + 50)
     mine = Belongings(1 << 30)
     payload = Pickled(b"x" * 100)
     assert [mine.store(number, payload) for number in (1, 3, 5)] == [True, True, False]

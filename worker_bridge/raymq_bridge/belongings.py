@@ -35,6 +35,9 @@ class _Blank:
 STORED_MAX = 32 << 20
 """Bytes of small values that are kept here, unpickled by nobody, until the cluster needs them."""
 
+STORED_COST = 500
+"""Bytes that such a value takes beside its pickle."""
+
 
 class _Stored(NamedTuple):
     """Stands in the table for a value that is not in the cluster yet."""
@@ -92,12 +95,12 @@ class Belongings:
     def store(self, number: int, payload: Any) -> bool:
         """Keep a value for the client as it came; False if it has to go to the cluster at once."""
         small = isinstance(payload, Pickled) and payload.nbytes <= INLINE_MAX and not payload.refs
-        if not small or self._stored + payload.nbytes > STORED_MAX or not pickling.is_plain(payload):
+        if not small or self._stored + payload.nbytes + STORED_COST > STORED_MAX or not pickling.is_plain(payload):
             return False
         if pickling.may_be_written_to(payload):
             return False  # from the cluster it comes back read-only
         payload = Pickled(bytes(payload.inband), [bytes(buffer) for buffer in payload.buffers])
-        self._stored += payload.nbytes
+        self._stored += payload.nbytes + STORED_COST
         self.table.add(number, _Stored(payload), known=False)
         return True
 
@@ -107,7 +110,7 @@ class Belongings:
         return real.payload if type(real) is _Stored else None
 
     def _to_cluster(self, number: int, payload: Pickled) -> Any:
-        self._stored -= payload.nbytes
+        self._stored -= payload.nbytes + STORED_COST
         try:
             real = cluster.put(self.load(payload))
         except BaseException as error:
@@ -120,7 +123,7 @@ class Belongings:
         stored = self.stored(number)
         self.table.release(number)
         if stored is not None and number not in self.table:
-            self._stored -= stored.nbytes
+            self._stored -= stored.nbytes + STORED_COST
 
     def _make_callee(self, function: int, options: bytes) -> Any:
         callee = self._functions.get(function)
