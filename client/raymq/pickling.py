@@ -13,7 +13,7 @@ import io
 import pickle
 import sys
 from collections.abc import Callable, Sequence
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, Protocol
 
 import cloudpickle
@@ -59,7 +59,19 @@ class Replacer(Protocol):
     def __call__(self, value: Any) -> Fields | None: ...
 
 
+_NAMELESS_FILE = "<dynamic-code>"
+"""What cloudpickle writes since 3.1.3 for the name of the file that code comes from."""
+
+
+def _reduce_code(code: CodeType) -> tuple[Any, ...]:
+    """Code keeps the name of its file, as in Ray: tracebacks of what fails on a worker show it, and its lines."""
+    make, fields = cloudpickle.Pickler.dispatch_table[CodeType](code)
+    return make, tuple(code.co_filename if field == _NAMELESS_FILE else field for field in fields)
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    dispatch_table = cloudpickle.Pickler.dispatch_table.new_child({CodeType: _reduce_code})
+
     def __init__(self, file: io.BytesIO, replace: Replacer, buffer_callback: Callable[[Any], bool]) -> None:
         super().__init__(file, protocol=PROTOCOL, buffer_callback=buffer_callback)
         self._replace = replace

@@ -93,6 +93,15 @@ def prints():
     return "hello" in text.getvalue()
 
 
+def starts_nothing_when_it_has_ended():
+    ray.shutdown()
+    try:
+        ray.put(1)
+    except Exception:
+        return not ray.is_initialized()
+    ray.shutdown()
+
+
 shape = cluster.actor_shape(actor)[1]
 CHECKS = {
     "ObjectRef._on_completed(callback)": lambda: calls_back("_on_completed") == [1],
@@ -113,6 +122,7 @@ CHECKS = {
     "RayContext.address_info['raylet_socket_name']": socket_is_the_raylets,
     "ray.experimental.internal_kv._internal_kv_get('extra_usage_tag_gcs_storage', namespace='usage_stats')":
         lambda: cluster._storage() == "memory",
+    "RAY_ENABLE_AUTO_CONNECT": starts_nothing_when_it_has_ended,  # the last one
 }
 told = {}
 for name, check in CHECKS.items():

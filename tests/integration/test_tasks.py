@@ -218,7 +218,9 @@ def test_errors_of_the_programs_own(session: ray.Session) -> None:
     with pytest.raises(OddError, match="code 7") as caught:
         ray.get(fail.remote())
     assert (caught.value.code, caught.value.hint) == (7, "look")
-    assert "no such thing" in caught.value.traceback_str  # type: ignore[attr-defined]
+    traceback = caught.value.traceback_str  # type: ignore[attr-defined]
+    assert __file__ in traceback, "a traceback tells the file"
+    assert "no such thing" in traceback, "and, where the worker can read it, the line"
 
 
 def test_errors_that_cannot_be_rebuilt_here(session: ray.Session) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else a call that comes after the cluster's death starts one of its own
 
 import ray
 import ray.exceptions
@@ -27,6 +28,7 @@ from raymq.protocol.messages import HELD_BACK, STREAMING
 from raymq_bridge.sentry import Place, peer_of
 
 INTERNALS = (
+    "RAY_ENABLE_AUTO_CONNECT",
     "ObjectRef._on_completed(callback)",
     "ObjectRef._on_ready(callback)",
     "ray._private.worker.global_worker.core_worker.object_exists(reference, memory_store_only=True)",
