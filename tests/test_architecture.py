@@ -64,6 +64,9 @@ def within(name: str, allowed: tuple[str, ...]) -> bool:
 
 # --- arrows
 
+LOOPS = ("raymq.daemon", "raymq.packets", "raymq.waking")
+"""What loops around sockets need, wherever they run."""
+
 
 def test_all_four_packages_are_looked_at() -> None:
     assert {"raymq.protocol.stream", "raymq_broker.core", "raymq_bridge.link", "raymq_cli.commands"} <= MODULES.keys()
@@ -87,8 +90,8 @@ def test_one_module_alone_knows_a_package(package: str, only: set[str]) -> None:
     [
         ("raymq", ("raymq",)),
         ("raymq.protocol", ("raymq.protocol", "raymq.errors")),
-        ("raymq_broker", ("raymq_broker", "raymq.protocol", "raymq.errors", "raymq.daemon")),
-        ("raymq_bridge", ("raymq_bridge", "raymq.protocol", "raymq.errors", "raymq.pickling", "raymq.daemon")),
+        ("raymq_broker", ("raymq_broker", "raymq.protocol", "raymq.errors", *LOOPS)),
+        ("raymq_bridge", ("raymq_bridge", "raymq.protocol", "raymq.errors", "raymq.pickling", *LOOPS)),
         # Sent by value to workers that need not have raymq:
         ("raymq_bridge.publications", ("raymq_bridge.publications",)),
         ("raymq_bridge.copying", ("raymq_bridge.copying", "raymq_bridge.publications")),

@@ -17,8 +17,7 @@ class Side(Enum):
     BRIDGES = "bridges"
 
 
-@dataclass(frozen=True)
-class Came:
+class Came(NamedTuple):
     """A packet came: the connection's routing id, then the packet's frames."""
 
     side: Side
@@ -91,8 +90,7 @@ class ClusterLost:
 Event = Union[Came, Unreachable, Flooded, BridgeEnded, ClusterLost]
 
 
-@dataclass(frozen=True)
-class Send:
+class Send(NamedTuple):
     """Send a packet to a connection."""
 
     side: Side

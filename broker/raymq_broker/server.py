@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket as sockets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import Any
 import structlog
 import zmq
 
-from raymq import daemon
+from raymq import daemon, packets
 from raymq.protocol.limits import INTAKE_MAX, INTAKE_TOTAL, MESSAGE_MAX, PACKET_MAX
+from raymq.waking import Waker
 from raymq_broker import arrivals, supervisor
 from raymq_broker.actions import Action, Came, Flooded, Log, Pool, Send, Side, Unreachable
 from raymq_broker.allowance import Allowance
@@ -74,8 +74,7 @@ class Server:
         self._pool_changed = pool_changed
         self._context = zmq.Context()
         self._stopping = False
-        self._wake_reader, self._wake_writer = sockets.socketpair()
-        self._wake_writer.setblocking(False)
+        self._waker = Waker()
         self._sockets: dict[Side, zmq.Socket[bytes]] = {}
         self._intake = Intake(INTAKE_MAX, PACKET_WIRE_MAX, INTAKE_TOTAL)
         self._arrivals: Arrivals | None = None
@@ -118,17 +117,14 @@ class Server:
     def stop(self) -> None:
         """Make ``run`` return; callable from a signal handler and from any thread."""
         self._stopping = True
-        try:
-            self._wake_writer.send(b"\0")
-        except OSError:
-            pass  # the pipe is full, so the loop is awake, or closed, so there is no loop
+        self._waker.wake()
 
     def run(self) -> None:
         """Serve until ``stop``."""
         poller = zmq.Poller()
         for router in self._sockets.values():
             poller.register(router, zmq.POLLIN)
-        poller.register(self._wake_reader, zmq.POLLIN)
+        poller.register(self._waker, zmq.POLLIN)
         if self._told is not None:
             poller.register(self._told, zmq.POLLIN)
         while not self._stopping:
@@ -137,9 +133,10 @@ class Server:
             if self._told is not None and self._told.fileno() in ready:
                 self._listen(self._told)
             for side, router in self._sockets.items():
-                drained = self._drain(side, router) if router in ready or self._gone else True
+                if router in ready or self._gone:
+                    self._drain(side, router)
                 if self._gone:
-                    self._see_off(side, drained=drained)
+                    self._see_off(side, drained=not packets.has_more(router))
             now = time.monotonic()
             if now >= self.core.next_deadline():
                 self._carry_out(self.core.tick(now))
@@ -170,19 +167,13 @@ class Server:
                 self._carry_out(self.core.handle(event, time.monotonic()))
         self._stopping = self._stopping or told.ended
 
-    def _drain(self, side: Side, router: zmq.Socket[bytes]) -> bool:
-        """Take in what came; returns whether that was all."""
-        for _ in range(DRAIN):
-            try:
-                peer, *frames = router.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                return True
+    def _drain(self, side: Side, router: zmq.Socket[bytes]) -> None:
+        for peer, *frames in packets.received(router, DRAIN):
             if side is Side.CLIENTS and self._arrivals is not None:
                 number = arrivals.number_of(peer)
                 if number is not None:
                     self._intake.handled(number, peer.bytes, wire_bytes(frames))
             self._carry_out(self.core.handle(Came(side, peer.bytes, frames), time.monotonic()))
-        return False
 
     def _see_off(self, side: Side, *, drained: bool) -> None:
         """Connections that are gone: their last words come first, such as why a session ended."""
@@ -203,7 +194,7 @@ class Server:
 
     def _send(self, action: Send) -> None:
         try:
-            self._sockets[action.side].send_multipart([action.peer, *action.frames], zmq.NOBLOCK, copy=False)
+            packets.send(self._sockets[action.side], [action.peer, *action.frames])
         except zmq.Again:
             # The peer's queue is full: it does not read. The packet is dropped; the stream's ends notice.
             self.core.counters["dropped"] += 1
@@ -230,8 +221,7 @@ class Server:
                 with contextlib.suppress(FileNotFoundError):
                     Path(endpoint.removeprefix("ipc://")).unlink()
         self._context.term()
-        self._wake_reader.close()
-        self._wake_writer.close()
+        self._waker.close()
 
 
 def _endpoint(router: zmq.Socket[bytes]) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from raymq import connection as core
+from raymq.ahead import Guess
 from raymq.calling import Calls
 from raymq.errors import ForkedSession, RaymqError, SessionClosed, SessionLost
 from raymq.exceptions import GetTimeoutError
@@ -22,7 +23,7 @@ from raymq.generators import ObjectRefGenerator
 from raymq.info import SessionInfo
 from raymq.packing import Packer
 from raymq.protocol.limits import INLINE_MAX, REFS_PER_MESSAGE
-from raymq.protocol.messages import Detach, Fetch, Goodbye, Message, Pickled, Request, Unfetch, Value, Watch
+from raymq.protocol.messages import Ahead, Detach, Fetch, Goodbye, Message, Pickled, Request, Unfetch, Value, Watch
 from raymq.receiving import Receiver
 from raymq.recent import Recent
 from raymq.refs import Held, ObjectRef
@@ -52,6 +53,7 @@ class Life:
         self.dropped: deque[int] = deque()
         self.ledger = Ledger()
         self.recent = Recent()
+        self._ahead = Guess()
         self.receiver = Receiver(
             self.ledger, self.recent, self.dropped, log_to_driver=log_to_driver, ended=self._on_end
         )
@@ -195,10 +197,14 @@ class Life:
         numbers = [self.packer.own(ref) for ref in refs]
         self.check(_any(refs))
         if (recent := self.recent.find(numbers)) is not None:
+            for number in numbers[-1:]:
+                self._ahead.hit(number)
             return [self.packer.load(payload, {}) for payload in recent]
         wanted = dict(zip(numbers, refs, strict=True))
         limit = self._get_limit(wanted, timeout)
         waiter = Waiter(len(wanted))
+        if len(numbers) == 1:
+            self._look_ahead(numbers[0])
         pending = self._want(wanted, waiter)
         try:
             if not waiter.wait(limit):
@@ -211,6 +217,12 @@ class Life:
         finally:
             self._want_no_more(pending, waiter)
         return [values[number] for number in numbers]
+
+    def _look_ahead(self, number: int) -> None:
+        """Have the values come along that may be wanted after this one."""
+        soon = self.recent.missing(self._ahead.miss(number))
+        if soon:
+            self.post(Ahead(soon))
 
     def _get_limit(self, wanted: dict[int, ObjectRef[Any]], timeout: float | None) -> float | None:
         """How long a get waits. A timeout of 0 asks what is ready there; the way here takes the time that it takes."""

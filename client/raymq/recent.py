@@ -54,6 +54,11 @@ class Recent:
                 self._payloads.move_to_end(number)
             return found
 
+    def missing(self, numbers: Iterable[int]) -> list[int]:
+        """Those whose values are not here."""
+        with self._lock:
+            return [number for number in numbers if number not in self._payloads]
+
     def forget(self, numbers: Iterable[int]) -> None:
         """These references were released."""
         with self._lock:

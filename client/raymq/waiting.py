@@ -22,25 +22,39 @@ Outcome = Union[Answer, BaseException]
 class Waiter:
     """A thread that waits for a number of things, or for the first failure among them."""
 
-    __slots__ = ("_event", "_left", "_ring")
+    __slots__ = ("_bell", "_left", "_ring")
 
     def __init__(self, count: int, ring: Callable[[], object] | None = None) -> None:
         """``ring``: called when the wait is over, if it is no thread that waits; must be quick and must not raise."""
         self._left = count
-        self._event = threading.Event()
-        self._ring = ring or self._event.set
+        self._bell = threading.Lock()  # released when the wait is over: an Event is five times as dear
+        self._bell.acquire()
+        self._ring: Callable[[], object] | None = ring or self._bell.release
         if count <= 0:
-            self._ring()
+            self._end()
+
+    def _end(self) -> None:
+        ring, self._ring = self._ring, None
+        if ring is not None:
+            ring()
 
     def count_down(self, *, at_once: bool = False) -> None:
         """One of the things is there; ``at_once``: it is a failure, or the end of the session."""
         self._left -= 1
         if self._left <= 0 or at_once:
-            self._ring()
+            self._end()
 
     def wait(self, timeout: float | None) -> bool:
         """Wait for it, at most ``timeout`` seconds; False if it did not come to pass."""
-        return self._event.wait(timeout)
+        over = self._bell.acquire(timeout=_limit(timeout))
+        if over:
+            self._bell.release()  # and so it stays
+        return over
+
+
+def _limit(timeout: float | None) -> float:
+    """A timeout as a lock takes it."""
+    return -1.0 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
 
 
 class Pending:
@@ -245,11 +259,11 @@ class Ledger:
                 self._become_ready(message.generator)
 
     def value_came(self, message: Value | Failure, holds: list[Hold]) -> None:
-        """A fetched reference has a value, or an error."""
-        self.became_ready([message.ref])
+        """A reference has a value, or an error. It may have been released meanwhile, and nobody asks for it then."""
         with self._lock:
             pending = self._values.get(message.ref)
             if pending is not None:
+                self._become_ready(message.ref)
                 pending.complete(message, holds)
 
     def reply_came(self, message: Reply | Refusal, holds: list[Hold]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import queue
-import socket as sockets
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,12 +15,14 @@ import zmq
 # Whoever registers first is called last: this has to be there before a session registers its own goodbye.
 import zmq.utils.garbage
 
+from raymq import packets
 from raymq.connection import Connection, Ended, Event, State
 from raymq.errors import RemoteProtocolError
 from raymq.protocol.channel import MESSAGE_COST, Arrived, Delivered, Received
 from raymq.protocol.limits import MESSAGE_MAX, REFS_PER_MESSAGE, Timing
 from raymq.protocol.messages import Coming, Detach, Goodbye, Message, Pickled, Release
 from raymq.protocol.route import Lane
+from raymq.waking import Waker
 
 log = logging.getLogger("raymq")
 
@@ -66,7 +67,7 @@ class Wire:
         self._handle = handle
         self._released = released
         self._outbox: queue.SimpleQueue[_Posted] = queue.SimpleQueue()
-        self._awake = threading.Event()
+        self._waker = Waker()
         self._room = threading.Condition()
         self._posted = 0
         self._queued = 0
@@ -74,8 +75,6 @@ class Wire:
         self._finished = False
         self._farewell: Goodbye | Detach | None = None
         self._stopping: bool | None = None
-        self._wake_reader, self._wake_writer = sockets.socketpair()
-        self._wake_writer.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="raymq-io", daemon=True)
 
     def start(self) -> None:
@@ -99,7 +98,7 @@ class Wire:
                 self._room.wait_for(lambda: self._posted + self._queued < BACKLOG_MAX or self._finished)
             self._posted += nbytes + MESSAGE_COST
         self._outbox.put(_Posted(message, nbytes + MESSAGE_COST, delivered))
-        self._wake()
+        self._waker.wake()
         if delivered is not None:
             while not delivered.wait(1.0) and not self._finished:
                 pass
@@ -107,7 +106,7 @@ class Wire:
     def close(self, farewell: Goodbye | Detach, timeout: float) -> bool:
         """Say this after everything that was posted; False if it was not confirmed in time."""
         self._farewell = farewell
-        self._wake()
+        self._waker.wake()
         self._thread.join(timeout)
         confirmed = not self._thread.is_alive()
         if not confirmed:
@@ -120,18 +119,9 @@ class Wire:
 
     def _stop(self, *, tell: bool) -> None:
         self._stopping = tell
-        self._wake()
+        self._waker.wake()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(2.0)
-
-    def _wake(self) -> None:
-        # One byte is enough for any number of posts: the flag saves a system call for each of the others.
-        if not self._awake.is_set():
-            self._awake.set()
-            try:
-                self._wake_writer.send(b"\0")
-            except OSError:
-                pass  # the pipe is full, so the loop is awake, or closed, so there is no loop
 
     # --- the I/O thread
 
@@ -148,8 +138,7 @@ class Wire:
             log.exception("the connection's thread failed; this is a bug in raymq")
             self._handle(Ended("internal-error", f"raymq's own thread failed: {error!r}"))
         finally:
-            self._wake_reader.close()
-            self._wake_writer.close()
+            self._waker.close()
             for _, delivered in self._transfers.values():
                 if delivered is not None:
                     delivered.set()
@@ -173,12 +162,12 @@ class Wire:
         poller = zmq.Poller()
         for dealer in lanes.values():
             poller.register(dealer, zmq.POLLIN)
-        poller.register(self._wake_reader, zmq.POLLIN)
+        poller.register(self._waker, zmq.POLLIN)
         while True:
             self._take_outbox()
             now = time.monotonic()
-            packets, events = self._connection.poll(now)
-            for lane, frames in packets:
+            outgoing, events = self._connection.poll(now)
+            for lane, frames in outgoing:
                 self._send(lanes[lane], frames)
             self._make_room()
             self._tell(events)
@@ -186,25 +175,20 @@ class Wire:
                 return
             wait = self._connection.next_deadline() - time.monotonic()
             ready: dict[Any, int] = dict(poller.poll(int(max(0.0, wait) * 1000) + (wait > 0)))
-            if self._wake_reader.fileno() in ready:
-                self._wake_reader.recv(64)
-            self._awake.clear()
+            if self._waker.fileno() in ready:
+                self._waker.clear()
             for dealer in lanes.values():
                 if dealer in ready:
                     self._drain(dealer)
 
     def _send(self, dealer: zmq.Socket[bytes], frames: Sequence[Any]) -> None:
         try:
-            dealer.send_multipart(frames, zmq.NOBLOCK, copy=False)
+            packets.send(dealer, frames)
         except zmq.Again:
             log.debug("a packet was dropped: the broker does not take any; it will be sent again")
 
     def _drain(self, dealer: zmq.Socket[bytes]) -> None:
-        for _ in range(DRAIN):
-            try:
-                frames = dealer.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                return
+        for frames in packets.received(dealer, DRAIN):
             try:
                 events = self._connection.receive([frame.buffer for frame in frames], time.monotonic())
             except RemoteProtocolError as error:

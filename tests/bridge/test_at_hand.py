@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from raymq import pickling
 from raymq.protocol.channel import Received
-from raymq.protocol.messages import Fetch, Value
+from raymq.protocol.limits import INLINE_MAX
+from raymq.protocol.messages import Ahead, Fetch, Value
 from raymq_bridge.executor import Executor
 from raymq_bridge.outbox import Outbox
 
@@ -44,8 +46,9 @@ class Guessed(list[Any]):
         return list, ([2],)
 
 
-def test_every_value_is_sent_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While one is pickled and another waits, there is no room for what is at hand: it is asked for again."""
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's part is played by ``Reference``."""
     monkeypatch.setattr("raymq_bridge.cluster.is_reference", lambda value: isinstance(value, Reference))
     monkeypatch.setattr("raymq_bridge.cluster.is_generator", lambda value: False)
     monkeypatch.setattr("raymq_bridge.cluster.identity", lambda value: str(id(value)).encode())
@@ -54,6 +57,11 @@ def test_every_value_is_sent_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None
         "raymq_bridge.cluster.value_at_hand",
         lambda reference: reference.value if reference.at_hand else _not_at_hand(),
     )
+
+
+@pytest.mark.usefixtures("fake")
+def test_every_value_is_sent_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one is pickled and another waits, there is no room for what is at hand: it is asked for again."""
     callbacks: list[Callable[[Any], None]] = []
     monkeypatch.setattr("raymq_bridge.cluster.on_value", lambda reference, callback: callbacks.append(callback))
     outbox = Outbox(lambda: None)
@@ -95,3 +103,68 @@ def until(condition: Callable[[], bool], seconds: float = 20) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.01)
+
+
+@pytest.mark.usefixtures("fake")
+def test_what_is_sent_ahead_is_small_at_hand_and_free_of_references(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raymq_bridge.cluster.on_value", lambda reference, callback: None)
+    outbox = Outbox(lambda: None)
+    broken: list[Exception] = []
+    executor = Executor(outbox, lambda farewell: None, broken.append, 1 << 40, {})
+    inner = Reference(0, at_hand=True)
+    references = {
+        1: Reference("small", at_hand=True),
+        3: Reference("elsewhere", at_hand=False),
+        5: Reference(b"x" * INLINE_MAX, at_hand=True),
+        7: Reference([inner], at_hand=True),
+        9: Reference(lambda: 1 / 0, at_hand=True),
+        11: Reference(b"last", at_hand=True),
+    }
+    for number, reference in references.items():
+        executor._table.add(number, reference)
+    executor._belongings.store(13, pickling.dumps("stored", lambda value: None))
+    executor.start()
+    executor.put(Received([Ahead([*range(1, 20)]), Fetch([3, 1])]))
+    sent: list[int] = []
+
+    def asked_sent() -> bool:
+        sent.extend(message.ref for message in outbox.take() if isinstance(message, Value))
+        return sent[-1:] == [1]
+
+    until(asked_sent)
+    executor.stop()
+    assert sent == [1, 9, 11, 13, 1], "what was asked for comes last"
+    assert len(executor._table) == len(references) + 1, "nothing was handed out"
+    assert broken == []
+
+
+@pytest.mark.usefixtures("fake")
+def test_values_that_are_wanted_together_are_sent_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raymq_bridge.executor.GATHER", 10.0)
+    callbacks: list[Callable[[Any], None]] = []
+    monkeypatch.setattr("raymq_bridge.cluster.on_value", lambda reference, callback: callbacks.append(callback))
+    outbox = Outbox(lambda: None)
+    executor = Executor(outbox, lambda farewell: None, lambda error: None, 1 << 40, {})
+    for number in (1, 3, 5, 7):
+        executor._table.add(number, Reference(number, at_hand=False))
+    executor.start()
+    executor.put(Received([Fetch([1, 3, 5]), Fetch([7])]))
+    until(lambda: len(callbacks) == 4)
+    for callback in callbacks[:2]:
+        callback([1])
+    sent: list[int] = []
+
+    def take() -> list[int]:
+        sent.extend(message.ref for message in outbox.take() if isinstance(message, Value))
+        return sent
+
+    begun = time.monotonic()
+    until(lambda: executor._values.qsize() == 1)  # the first was taken, and is held back
+    assert take() == [], "the third is missing"
+    callbacks[3]([1])
+    until(lambda: len(take()) == 3)
+    assert set(sent) == {1, 3, 7}, "whoever is wanted alone waits for nobody, and takes the others along"
+    callbacks[2]([1])
+    until(lambda: len(take()) == 4)
+    assert time.monotonic() - begun < 9, "the last one of several does not wait"
+    executor.stop()

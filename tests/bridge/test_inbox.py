@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from raymq.protocol.limits import INLINE_MAX
 from raymq.protocol.messages import (
     FROM_CLIENT,
+    Ahead,
     Call,
     Coming,
     Create,
@@ -47,6 +48,7 @@ def put(ref: int, transfer: int = 0) -> Put:
         (Create(1, 2, b"", Pickled(b"", (), [3])), {1, 2, 3}),
         (Call([1], 2, "m", b"", Pickled(b"", (), [3])), {1, 2, 3}),
         (Fetch([1, 2]), {1, 2}),
+        (Ahead([1, 2]), set()),
         (Unfetch([1]), {1}),
         (Watch(7, [1, 2], True), {1, 2}),
         (Release([1]), {1}),
@@ -220,5 +222,5 @@ def check_waiting(messages: list[Message], done: list[Message], arrived: set[int
 
 def test_every_message_of_a_client_is_known_here() -> None:
     """A message that is added to the protocol says what it touches."""
-    covered = {Define, Put, Task, Create, Call, Fetch, Unfetch, Watch, Release, Request, Goodbye, Detach, Next}
+    covered = {Define, Put, Task, Create, Call, Fetch, Unfetch, Watch, Release, Request, Goodbye, Detach, Next, Ahead}
     assert covered == set(FROM_CLIENT)

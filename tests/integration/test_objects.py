@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import raymq as ray
-from tests.integration.conftest import Head, wait_until
+from tests.integration.conftest import Head, counted, wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -325,3 +325,20 @@ def test_what_is_put_is_as_it_was_at_that_time(session: ray.Session) -> None:
     kept.append(2)
     assert not ray.get(first).any()
     assert ray.get(second) == [1]
+
+
+def test_values_that_are_gotten_one_after_the_other_come_along(cluster: Head, session: ray.Session) -> None:
+    """The loop over ``get`` that beginners write pays for few ways to the cluster."""
+
+    @ray.remote(num_returns=600)
+    def numbers() -> list[int]:
+        return list(range(600))
+
+    refs = numbers.remote()
+    ray.wait(refs, num_returns=600)
+    before = counted(cluster, "to_bridges")
+    assert [ray.get(ref) for ref in refs] == list(range(600))
+    assert counted(cluster, "to_bridges") - before < 100
+    kept = refs[:10]
+    del refs
+    assert ray.get(kept) == list(range(10))

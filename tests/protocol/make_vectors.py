@@ -27,6 +27,7 @@ from raymq.protocol.codec import (
 from raymq.protocol.control import CONTROL, decode_control, encode_control
 from raymq.protocol.messages import (
     MESSAGES,
+    Ahead,
     Begin,
     Buffer,
     Call,
@@ -234,6 +235,7 @@ MESSAGE_EXAMPLES: list[tuple[str, list[Message]]] = [
     ("Request: an operation", [Request(2, "cluster_resources", Pickled(PICKLE))]),
     ("Goodbye", [Goodbye()]),
     ("Next: a generator may bring 16 more items", [Next(15, 16)]),
+    ("Ahead: two values may be wanted soon", [Ahead([7, 9])]),
     ("Detach: the session waits a day for its next client", [Detach(86_400)]),
     ("Value: a reference's value", [Value(1, Pickled(PICKLE, [b"buffer"], [2]))]),
     ("Failure: a reference's error", [Failure(3, WHY, Pickled(PICKLE))]),

@@ -95,7 +95,7 @@ def test_a_field_too_many_or_too_few_is_refused(code: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", [None, 1, "text", b"", {}, [], [0], ["1"], [True], [1.0], [None], [14], [255], [-1], [[1]]]
+    "raw", [None, 1, "text", b"", {}, [], [0], ["1"], [True], [1.0], [None], [31], [255], [-1], [[1]]]
 )
 def test_what_is_no_message(raw: Any) -> None:
     with pytest.raises(RemoteProtocolError, match="not a message"):

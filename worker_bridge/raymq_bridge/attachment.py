@@ -11,7 +11,7 @@ from typing import Any
 
 from raymq.errors import PayloadTooLarge
 from raymq.protocol.channel import Arrived, Channel, Delivered, Received
-from raymq.protocol.limits import INLINE_MAX
+from raymq.protocol.limits import ACK_DELAY, INLINE_MAX
 from raymq.protocol.messages import Coming, Detach, Goodbye, Pickled
 from raymq_bridge.executor import Executor
 from raymq_bridge.outbox import QUIET, Consumed, Outbox, Taken
@@ -37,6 +37,7 @@ class Attachment:
         self._wake = wake
         self._outbox = Outbox(wake)
         self._held: dict[int, int] = {}
+        self._unconsumed = 0
         self._executor = Executor(self._outbox, self._said_farewell, self._failed, channel.object_max, operations)
 
     def start(self) -> None:
@@ -58,7 +59,12 @@ class Attachment:
             self._outbox.delivered(self._held.pop(event.transfer))
             self._executor.delivered()
         else:
+            self._unconsumed += isinstance(event, Received)
             self._executor.put(event)
+
+    def next_look(self, now: float) -> float:
+        """When ``take_outbox`` is due, although nobody wakes the loop: word of packets that were dealt with waits."""
+        return now + ACK_DELAY if self._unconsumed else float("inf")
 
     # --- called from the executor's threads
 
@@ -76,6 +82,7 @@ class Attachment:
         """Hand the channel what the executor has sent."""
         for message in self._outbox.take():
             if isinstance(message, Consumed):
+                self._unconsumed -= 1
                 self._channel.consumed(1, now)
             elif isinstance(message, Taken):
                 self._channel.taken(message.nbytes, now)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import queue
-import socket as sockets
 import threading
 import time
 import uuid
@@ -16,13 +15,14 @@ import psutil
 import structlog
 import zmq
 
-from raymq import daemon
+from raymq import daemon, packets
 from raymq.errors import RemoteProtocolError
 from raymq.protocol import versions
 from raymq.protocol.channel import Arrived, Delivered, Received
 from raymq.protocol.limits import MESSAGE_MAX, Timing
 from raymq.protocol.messages import Detach, Goodbye
 from raymq.protocol.route import Lane
+from raymq.waking import Waker
 from raymq_bridge import cluster
 from raymq_bridge.attachment import Attachment
 from raymq_bridge.link import Ended, Event, Link, LinkState, Opened, Reopened
@@ -35,6 +35,8 @@ DRAIN = 100
 
 SHUTDOWN_TIME = 10.0
 """Seconds that Ray gets to end the job in good order; then the process just ends, which Ray notices too."""
+
+_FROM_CHANNEL = (Received, Arrived, Delivered)
 
 _SYMPTOMS = ("bridge-stopped", "internal-error")
 """Ends that a dead cluster brings about: the supervisor stops its bridges, and calls into Ray raise what they like."""
@@ -68,19 +70,12 @@ class Bridge:
         self._process = psutil.Process()
         self._next_report = 0.0
         self._counters: Counter[str] = Counter()
-        self._wake_reader, self._wake_writer = sockets.socketpair()
-        self._wake_writer.setblocking(False)
+        self._waker = Waker()
 
     def stop(self) -> None:
         """Make ``run`` return; callable from a signal handler and from any thread."""
         self._stopping = True
-        self._wake()
-
-    def _wake(self) -> None:
-        try:
-            self._wake_writer.send(b"\0")
-        except OSError:
-            pass  # the pipe is full, so the loop is awake, or closed, so there is no loop
+        self._waker.wake()
 
     def run(self) -> None:
         """Register, serve one session, and return when it has ended."""
@@ -91,7 +86,7 @@ class Bridge:
             finally:
                 for dealer in lanes.values():
                     dealer.close(linger=500)
-        self._wake_reader.close()
+        self._waker.close()
         self._shut_down()
 
     def _open(self, context: zmq.Context[Any]) -> zmq.Socket[bytes]:
@@ -109,23 +104,24 @@ class Bridge:
         poller = zmq.Poller()
         for dealer in lanes.values():
             poller.register(dealer, zmq.POLLIN)
-        poller.register(self._wake_reader, zmq.POLLIN)
+        poller.register(self._waker, zmq.POLLIN)
         while True:
             if not self._connected.empty():
                 self._on_connected(self._connected.get())
             self._tend(time.monotonic())
-            packets, events = self._link.poll(time.monotonic())
-            for lane, frames in packets:
+            outgoing, events = self._link.poll(time.monotonic())
+            for lane, frames in outgoing:
                 self._send(lanes[lane], frames)
             if self._attachment is not None:
                 self._attachment.make_room()
             self._act(events)
             if self._link.state is LinkState.ENDED or self._stopping:
                 break
-            wait = self._link.next_deadline() - time.monotonic()
+            now = time.monotonic()
+            wait = min(self._link.next_deadline(), self._next_look(now)) - now
             ready: dict[Any, int] = dict(poller.poll(int(max(0.0, wait) * 1000) + (wait > 0)))
-            if self._wake_reader.fileno() in ready:
-                self._wake_reader.recv(4096)
+            if self._waker.fileno() in ready:
+                self._waker.clear()
             for dealer in lanes.values():
                 if dealer in ready:
                     self._drain(dealer)
@@ -134,18 +130,17 @@ class Bridge:
         for lane, frames in self._link.poll(time.monotonic())[0]:
             self._send(lanes[lane], frames)
 
+    def _next_look(self, now: float) -> float:
+        return self._attachment.next_look(now) if self._attachment is not None else float("inf")
+
     def _send(self, dealer: zmq.Socket[bytes], frames: list[Any]) -> None:
         try:
-            dealer.send_multipart(frames, zmq.NOBLOCK, copy=False)
+            packets.send(dealer, frames)
         except zmq.Again:
             self._counters["dropped"] += 1  # the broker does not read; the stream notices and sends again
 
     def _drain(self, dealer: zmq.Socket[bytes]) -> None:
-        for _ in range(DRAIN):
-            try:
-                frames = dealer.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                return
+        for frames in packets.received(dealer, DRAIN):
             try:
                 events = self._link.receive([frame.buffer for frame in frames], time.monotonic())
             except RemoteProtocolError as error:
@@ -160,7 +155,7 @@ class Bridge:
 
     def _act(self, events: list[Event]) -> None:
         for event in events:
-            if isinstance(event, Received | Arrived | Delivered):
+            if isinstance(event, _FROM_CHANNEL):
                 if self._attachment is not None:
                     self._attachment.came(event)
             elif isinstance(event, Opened):
@@ -180,7 +175,7 @@ class Bridge:
             self._connected.put(cluster.connect(self._address, job, self._redis))
         except Exception as error:
             self._connected.put(error)
-        self._wake()
+        self._waker.wake()
 
     def _on_connected(self, connected: tuple[dict[str, Any], Place] | Exception) -> None:
         if isinstance(connected, Exception):
@@ -205,7 +200,7 @@ class Bridge:
         if channel is None:
             return
         operations = cluster.OPERATIONS | self._shelf.operations | self._sharing.operations
-        self._attachment = Attachment(channel, operations, self._wake)
+        self._attachment = Attachment(channel, operations, self._waker.wake)
         self._attachment.start()
         self._log.info(event, session=channel.session.hex(), job_id=self._job["job_id"])
         self._link.opened(self._job)
@@ -241,7 +236,7 @@ class Bridge:
     def _on_cluster_lost(self, news: str) -> None:
         """Called from the sentry's thread."""
         self._cluster_lost = news
-        self._wake()
+        self._waker.wake()
 
     def _end(self, code: str, message: str) -> None:
         """End the session from this side, and say why; what a dead cluster brings about is laid on it."""

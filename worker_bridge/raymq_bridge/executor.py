@@ -13,6 +13,7 @@ from raymq.errors import PayloadTooLarge
 from raymq.protocol.channel import Arrived, Received
 from raymq.protocol.limits import INLINE_MAX
 from raymq.protocol.messages import (
+    Ahead,
     Call,
     Create,
     Define,
@@ -22,6 +23,7 @@ from raymq.protocol.messages import (
     Goodbye,
     Message,
     Next,
+    Pickled,
     Put,
     Ready,
     Refusal,
@@ -36,7 +38,7 @@ from raymq.protocol.messages import (
 from raymq_bridge import cluster
 from raymq_bridge.belongings import Belongings, failed
 from raymq_bridge.failures import DependencyFailed, Failed, clip, own
-from raymq_bridge.fetches import Fetches, guess_size
+from raymq_bridge.fetches import Fetches, Together, guess_size
 from raymq_bridge.inbox import Inbox
 from raymq_bridge.outbox import Consumed, Outbox, Taken
 from raymq_bridge.steps import go_on
@@ -44,6 +46,15 @@ from raymq_bridge.streams import Streams
 
 DEFERRED_MAX = 16 << 20
 """Bytes of messages that may wait for large payloads before the client gets no more credit on the calls lane."""
+
+GATHER = 0.005
+"""Seconds that a value waits for others which the client wants together with it: fewer packets, and fewer wake-ups."""
+
+AHEAD_MAX = 256 << 10
+"""Bytes of values that are sent at once for an Ahead."""
+
+PLAIN = frozenset({bytes, str, int, float, bool, type(None)})
+"""Types whose values are pickled without a look at any class."""
 
 NO_VALUE = 0, None
 """Makes the thread of values see whether there is room again."""
@@ -88,6 +99,7 @@ class Executor:
         self._events: queue.SimpleQueue[Received | Arrived | Step | None] = queue.SimpleQueue()
         self._values: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
         self._fetches = Fetches()
+        self._hurry = threading.Event()
         self._watched: set[int] = set()
         self._unconsumed = 0
         self._threads = [
@@ -104,7 +116,7 @@ class Executor:
     def stop(self) -> None:
         """Make both threads return, after what has come; does not wait, since a call into Ray may take its time."""
         self._events.put(None)
-        self._values.put(None)
+        self._to_values(None)
         self._outbox.stop()
 
     @property
@@ -118,7 +130,12 @@ class Executor:
 
     def delivered(self) -> None:
         """The client holds a large value that was sent to it: there may be room for another one."""
-        self._values.put(NO_VALUE)
+        self._to_values(NO_VALUE)
+
+    def _to_values(self, item: tuple[int, Any] | None, *, hurry: bool = True) -> None:
+        self._values.put(item)
+        if hurry:
+            self._hurry.set()
 
     def _guard(self, run: Callable[[], None]) -> None:
         try:
@@ -209,13 +226,41 @@ class Executor:
             self._table.add(number, real, known=not cluster.is_generator(real))
 
     def _fetch(self, message: Fetch) -> None:
+        together = Together() if len(message.refs) > 1 else None
         for number in message.refs:
             stored = self._belongings.stored(number)
             if stored is not None:
                 self._outbox.wait_for_room()
                 self._send(Value(number, stored))
-            elif self._fetches.want(number):
+            elif self._fetches.want(number, together):
                 self._ask(number)
+
+    def _ahead(self, message: Ahead) -> None:
+        """Send what may be wanted soon, as far as it costs little."""
+        nbytes = 0
+        for number in message.refs:
+            payload = self._cheap_value(number)
+            if payload is not None:
+                self._send(Value(number, payload))
+                nbytes += payload.nbytes
+            if nbytes > AHEAD_MAX:
+                break
+
+    def _cheap_value(self, number: int) -> Pickled | None:
+        """A small value that is at hand and holds no references, or None."""
+        stored = self._belongings.stored(number)
+        real = self._table.peek(number)
+        if stored is not None or real is None or not cluster.is_reference(real):
+            return stored
+        value = cluster.value_at_hand(real)
+        if value is cluster.NOT_AT_HAND or guess_size(value) > AHEAD_MAX:
+            return None
+        with contextlib.suppress(BaseException):  # whoever asks for it is told
+            payload = self._belongings.dump(value)
+            if payload.nbytes <= INLINE_MAX and not payload.refs:
+                return payload
+            self._belongings.take_back(payload.refs)
+        return None
 
     def _ask(self, number: int) -> None:
         """Ask Ray for a value."""
@@ -234,12 +279,20 @@ class Executor:
             self._outbox.wait_for_room()
             self._send_value(number, value)
         if self._fetches.has_off:
-            self._values.put(NO_VALUE)
+            self._to_values(NO_VALUE)
 
     def _on_value(self, number: int, value: Any) -> None:
-        """Ray has handed over a value, in a thread of its own."""
-        kept = self._fetches.came(number, guess_size(value))
-        self._values.put((number, value) if kept else NO_VALUE)
+        """Ray has handed over a value, in a thread of its own, which is not to wait and not to run anybody's code."""
+        nbytes = guess_size(value)
+        kept, can_wait = self._fetches.came(number, nbytes), self._fetches.can_wait(number)
+        plain = type(value) in PLAIN and nbytes <= INLINE_MAX
+        if plain and kept and not can_wait and self._outbox.has_room and self._values.empty():
+            if self._fetches.taken(number):
+                self._send_value(number, value)
+            kept = False
+            if not self._fetches.has_off:
+                return
+        self._to_values((number, value) if kept else NO_VALUE, hurry=not can_wait)
 
     def _unfetch(self, message: Unfetch) -> None:
         self._fetches.want_no_more(message.refs)
@@ -307,7 +360,7 @@ class Executor:
     # --- the thread of values
 
     def _run_values(self) -> None:
-        while (item := self._values.get()) is not None:
+        while (item := self._next_value()) is not None:
             number, value = item
             if number:
                 self._outbox.wait_for_room()
@@ -316,6 +369,14 @@ class Executor:
             del item, value
             for number in self._fetches.again(large=self._outbox.holds_little):
                 self._ask(number)
+
+    def _next_value(self) -> tuple[int, Any] | None:
+        with contextlib.suppress(queue.Empty):
+            return self._values.get_nowait()
+        item = self._values.get()
+        self._hurry.wait(GATHER)
+        self._hurry.clear()
+        return item
 
     def _send_value(self, number: int, value: Any) -> None:
         answer = self._answer(number, value)
@@ -359,6 +420,7 @@ _HANDLERS: dict[type, Callable[[Executor, Any], None]] = {
     Release: Executor._release,
     Request: Executor._request,
     Next: Executor._next,
+    Ahead: Executor._ahead,
     Goodbye: Executor._end,
     Detach: Executor._end,
 }

@@ -8,6 +8,8 @@ are put off: dropped, and asked of Ray again when it is their turn::
     WAITING --sent---------------------------------> (none)
     WAITING --too large for now--------------------> OFF
     OFF     --there is room, and it is wanted------> ASKED
+
+Values that are wanted together are of use together: whoever sends one of them may wait a little for the others.
 """
 
 from __future__ import annotations
@@ -32,6 +34,16 @@ LEVELS = 3
 """Containers within containers that are looked into."""
 
 
+class Together:
+    """Values that were wanted in one go."""
+
+    __slots__ = ("missing",)
+
+    def __init__(self) -> None:
+        self.missing = 0
+        """How many of them Ray has not handed over."""
+
+
 class Fetches:
     """The state of each value that was asked for. Several threads work on it; each method is atomic."""
 
@@ -43,15 +55,19 @@ class Fetches:
         self._off: OrderedDict[int, int] = OrderedDict()
         self._large: OrderedDict[int, None] = OrderedDict()
         self._total = 0
+        self._together: dict[int, Together] = {}
         self._lock = threading.Lock()
 
-    def want(self, number: int) -> bool:
-        """The client wants a value; whether Ray is to be asked for it."""
+    def want(self, number: int, together: Together | None = None) -> bool:
+        """The client wants a value, perhaps with others; whether Ray is to be asked for it."""
         with self._lock:
             self._wanted.add(number)
             if number in self._asked or number in self._waiting or number in self._off or number in self._large:
                 return False
             self._asked.add(number)
+            if together is not None:
+                together.missing += 1
+                self._together[number] = together
             return True
 
     def want_no_more(self, numbers: Iterable[int]) -> None:
@@ -66,6 +82,8 @@ class Fetches:
         """Ray has handed over a value of about so many bytes; whether it is to be kept until it can be sent."""
         with self._lock:
             self._asked.discard(number)
+            if number in self._together:
+                self._together[number].missing -= 1
             if number not in self._wanted:
                 self._forget(number)
                 return False
@@ -73,10 +91,17 @@ class Fetches:
                 return True
             cost = max(nbytes, VALUE_COST)
             if not self._fits(cost):
+                self._together.pop(number, None)
                 self._off[number] = cost
                 return False
             self._wait(number, cost)
             return True
+
+    def can_wait(self, number: int) -> bool:
+        """Whether a value that waits is one of several, of which some are still missing."""
+        with self._lock:
+            together = self._together.get(number)
+            return together is not None and together.missing > 0 and number in self._waiting
 
     def taken(self, number: int) -> bool:
         """A value that waited is being sent; whether it is still wanted."""
@@ -121,12 +146,12 @@ class Fetches:
         return not self._waiting or self._total + cost <= self._waiting_max
 
     def _wait(self, number: int, cost: int) -> None:
-        self._forget(number)
+        self._total += cost - self._waiting.get(number, 0)
         self._waiting[number] = cost
-        self._total += cost
 
     def _forget(self, number: int) -> None:
         self._total -= self._waiting.pop(number, 0)
+        self._together.pop(number, None)
 
 
 def guess_size(value: Any, levels: int = LEVELS) -> int:

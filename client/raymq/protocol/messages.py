@@ -135,6 +135,12 @@ class Next(NamedTuple):
     items: int
 
 
+class Ahead(NamedTuple):
+    """The values of these may be wanted soon: those that are known, small and at hand may come, unasked, as Values."""
+
+    refs: list[int]
+
+
 class Goodbye(NamedTuple):
     """The session ends here, after all that was sent before."""
 
@@ -217,7 +223,7 @@ class Chunk(NamedTuple):
 
 
 Message = Union[
-    Define, Put, Task, Create, Call, Fetch, Unfetch, Watch, Release, Request, Goodbye, Detach, Next,
+    Define, Put, Task, Create, Call, Fetch, Unfetch, Watch, Release, Request, Goodbye, Detach, Next, Ahead,
     Value, Failure, Ready, Reply, Refusal, Log, Yielded, Begin, Chunk,
 ]  # fmt: skip
 
@@ -235,6 +241,7 @@ MESSAGES: dict[int, Any] = {
     11: Goodbye,
     12: Detach,
     13: Next,
+    14: Ahead,
     32: Value,
     33: Failure,
     34: Ready,
@@ -249,7 +256,7 @@ MESSAGES: dict[int, Any] = {
 
 CODES: dict[Any, int] = {message: code for code, message in MESSAGES.items()}
 
-FROM_CLIENT = (Define, Put, Task, Create, Call, Fetch, Unfetch, Watch, Release, Request, Goodbye, Detach, Next)
+FROM_CLIENT = (Define, Put, Task, Create, Call, Fetch, Unfetch, Watch, Release, Request, Goodbye, Detach, Next, Ahead)
 FROM_BRIDGE = (Value, Failure, Ready, Reply, Refusal, Log, Yielded)
 ON_BULK = (Begin, Chunk)
 
