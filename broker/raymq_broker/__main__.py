@@ -78,6 +78,7 @@ def main(
     expected = None if expect is None else frozenset(map(int, filter(None, expect.split(","))))
     settings = Settings(timing, max_sessions, max_object_size, os.getpid(), max_queue, expected)
     log = daemon.configure_logging(log_format, process="broker")
+    daemon.keep_memory()
 
     def pool_changed(pool: Pool) -> None:
         if supervised:

@@ -22,6 +22,7 @@ def main(
     """Run a bridge: a Ray driver that serves one session, and ends with it."""
     log = daemon.configure_logging(log_format, process="bridge")
     daemon.claim_stdout()
+    daemon.keep_memory()
     from raymq_bridge.bridge import Bridge  # imports ray, which takes its time: not before the options are read
 
     bridge = Bridge(broker, address, {"username": redis_username, "password": redis_password}, log)
