@@ -1,47 +1,127 @@
-"""One contender, in a process of its own: connects in its way, and times the rows that it is told to.
+"""One contender, in a process of its own: connects in its way, and measures what it is told to.
 
-Reads ``ROW SECONDS`` lines from standard input, answers each with a JSON line: the rate per second, 0 if the contender
-cannot do that at all.
+Reads questions as lines of JSON from standard input and answers each with one: ``{"row": NAME, "seconds": S}`` with the
+rate per second, 0 if the contender cannot do that at all; ``{"latency": SECONDS}`` with percentiles in milliseconds;
+``{"growth": "get" or "put"}`` with bytes.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import statistics
 import sys
+import threading
 import time
+from pathlib import Path
 from typing import Any
 
-from benchmarks.rows import ROWS
+import numpy as np
+
+from benchmarks.rows import BY_NAME, GB, MB, Row, small_actor
 
 
-def connect(kind: str, address: str) -> Any:
-    """The module whose API is timed, connected."""
-    if kind == "raymq":
+def connect(kind: str, address: str) -> tuple[Any, float]:
+    """The module whose API is timed, connected; and the seconds that it took to connect, without the imports."""
+    if kind.startswith("raymq"):
         import raymq
 
+        begin = time.perf_counter()
         raymq.connect(address, timeout=60)
-        return raymq
+        return raymq, time.perf_counter() - begin
     import ray
 
-    ray.init(address=address, log_to_driver=False, configure_logging=False)
-    return ray
-
-
-def rate(function: Any, count: float, seconds: float) -> float:
-    """How many things a second, over at least so many seconds and one call, or as many as there are."""
-    calls = 0
     begin = time.perf_counter()
-    while True:
+    ray.init(address=address, log_to_driver=False, configure_logging=False)
+    return ray, time.perf_counter() - begin
+
+
+def rate(row: Row, ray: Any, seconds: float) -> float:
+    """How many things a second, over at least so many seconds and one call, or as many as there are."""
+    function = row.make(ray)
+    calls, elapsed = 0, 0.0
+    while not calls or elapsed < seconds:
+        arguments = [row.prepare(ray)] if row.prepare else []
+        begin = time.perf_counter()
         try:
-            function()
+            function(*arguments)
         except StopIteration:  # it has nothing more to do
-            seconds = 0.0
-        else:
-            calls += 1
-        elapsed = time.perf_counter() - begin
-        if elapsed >= seconds:
-            return calls * count / elapsed
+            break
+        elapsed += time.perf_counter() - begin
+        calls += 1
+    return calls * row.count / elapsed
+
+
+def latency(ray: Any, seconds: float) -> dict[str, float]:
+    """Of an actor call with its get, in milliseconds: alone, and while another thread puts 2 GB (or as much as it can)."""
+    actor = small_actor(ray)
+    array = np.zeros(100 * MB, dtype=np.uint8)
+
+    def percentiles(go_on: Any) -> tuple[float, float]:
+        taken = []
+        while go_on() or len(taken) < 100:
+            begin = time.perf_counter()
+            ray.get(actor.small_value.remote())
+            taken.append((time.perf_counter() - begin) * 1e3)
+        return statistics.median(taken), statistics.quantiles(taken, n=100)[98]
+
+    def put() -> None:
+        for _ in range(2 * GB // array.nbytes):
+            ray.put(array)
+            if time.perf_counter() > end + 10 * seconds:
+                return
+
+    end = time.perf_counter() + seconds
+    idle = percentiles(lambda: time.perf_counter() < end)
+    end = time.perf_counter() + seconds
+    putting = threading.Thread(target=put)
+    putting.start()
+    busy = percentiles(putting.is_alive)
+    putting.join()
+    return {"idle p50": idle[0], "idle p99": idle[1], "busy p50": busy[0], "busy p99": busy[1]}
+
+
+def growth(ray: Any, what: str) -> dict[str, float]:
+    """By how many bytes this process grows at most for an array of 1 GB."""
+
+    @ray.remote
+    def make() -> Any:
+        return np.zeros(GB, dtype=np.uint8)
+
+    if what == "get":
+        reference = make.remote()
+        ray.wait([reference])
+        before = _peak(reset=True)
+        value = ray.get(reference)
+        assert value.nbytes == GB
+    else:
+        array = np.ones(GB, dtype=np.uint8)
+        before = _peak(reset=True)
+        reference = ray.put(array)
+        ray.wait([reference])
+    return {"growth": _peak(reset=False) - before}
+
+
+def _peak(*, reset: bool) -> float:
+    """Most bytes that were resident since the last reset (proc(5), ``clear_refs`` and ``VmHWM``)."""
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return float(line.split()[1]) * 1024
+
+
+def answer_to(question: dict[str, Any], ray: Any, kind: str) -> dict[str, float]:
+    """Measure what is asked for."""
+    if "latency" in question:
+        return latency(ray, question["latency"])
+    if "growth" in question:
+        return growth(ray, question["growth"])
+    row = BY_NAME[question["row"]]
+    try:
+        return {"rate": rate(row, ray, question["seconds"])}
+    except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
+        print(f"{kind} cannot do {row.name!r}: {error!r}", file=sys.stderr)
+        return {"rate": 0.0}
 
 
 def main() -> None:
@@ -51,22 +131,15 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
-    def answer(**figures: float) -> None:
+    def tell(figures: dict[str, float]) -> None:
         print(json.dumps(figures), file=answers, flush=True)
 
-    begin = time.perf_counter()
-    ray = connect(kind, address)
-    answer(connect=time.perf_counter() - begin)
+    ray, seconds = connect(kind, address)
+    tell({"connect": seconds})
     for line in sys.stdin:
-        row, seconds = line.split()
-        chosen = ROWS[int(row)]
-        try:
-            measured = rate(chosen.make(ray), chosen.count, float(seconds))
-        except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
-            print(f"{kind} cannot do {chosen.name!r}: {error!r}", file=sys.stderr)
-            measured = 0.0
+        figures = answer_to(json.loads(line), ray, kind)
         ray.get(ray.put(0))  # what did not wait is waited for, so that the next contender has the machine for itself
-        answer(rate=measured)
+        tell(figures)
     ray.shutdown()
 
 
