@@ -5,128 +5,211 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
+import platform
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import click
+import psutil
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.rows import ROWS
+from benchmarks import footprint, pipe, report
+from benchmarks.report import Rates, median
+from benchmarks.rows import BATCH, ROWS
+from benchmarks.stage import Stage, contender, far_away, stage
 
 CONTENDERS = ("native", "Ray Client", "raymq")
+REMOTE = ("Ray Client", "raymq")
+CROWD = 8
+"""Clients at once."""
+
+FAR_ROWS = ("one task and its get", "1,000 tasks, then get (Ray)", "put of 1 MB")
+ONE_CALL = "one actor call and its get (Ray)"
+DELAY, RATE = 0.025, 20e6
 
 
-@contextlib.contextmanager
-def process(command: list[str], environ: dict[str, str], **more: Any) -> Iterator[subprocess.Popen[str]]:
-    """A process that is ended with the block."""
-    started = subprocess.Popen(command, env=environ, text=True, **more)
-    try:
-        yield started
-    finally:
-        started.terminate()
-        started.wait(60)
+class Benchmark:
+    """One run: what is measured ends up in ``rates`` and ``figures``."""
 
+    def __init__(self, here: Stage, console: Console, *, quick: bool, only: str) -> None:
+        self.here = here
+        self.rates: Rates = {}
+        self.figures: dict[str, float] = {}
+        self._console = console
+        self._only = only
+        self._quick = quick
+        self._rounds, self._seconds = (3, 0.4) if quick else (7, 2.0)
 
-def free_port() -> int:
-    """A port that nobody listens on at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    def _wanted(self, what: str) -> bool:
+        if self._only not in what:
+            return False
+        self._console.print(f"{what} ...", style="dim")
+        return True
 
+    def _rate(self, row: str, name: str, rate: float) -> None:
+        self.rates.setdefault(row, {}).setdefault(name, []).append(rate)
 
-@contextlib.contextmanager
-def cluster(base: Path) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
-    """A Ray cluster with raymq and Ray Client's server beside each other.
-
-    Yields:
-        Where each contender connects, and the environment that lets it.
-    """
-    environ = {**os.environ, "RAYMQ_RUNTIME_DIR": str(base / "run"), "RAY_USAGE_STATS_ENABLED": "0"}
-    start = [sys.executable, "-m", "raymq_cli", "start", "--port", "0", "--address", "local"]
-    with (base / "log").open("w") as log, process(start, environ, stdout=subprocess.PIPE, stderr=log) as head:
-        if "ready" not in head.stdout.readline():  # type: ignore[union-attr]
-            raise click.ClickException((base / "log").read_text())
-        state = json.loads((base / "run" / str(head.pid) / "state.json").read_text())
-        environ |= state["cluster_env"]
-        port = free_port()
-        server = [sys.executable, "-m", "ray.util.client.server", f"--address={state['cluster']}"]
-        server += ["--host=127.0.0.1", f"--port={port}", "--mode=specific-server"]
-        with process(server, environ, stdout=log, stderr=log):
-            while True:
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                    break
-                time.sleep(0.1)
-            addresses = {"native": state["cluster"], "Ray Client": f"ray://127.0.0.1:{port}", "raymq": state["address"]}
-            yield addresses, environ
-
-
-def ask(contender: subprocess.Popen[str], question: str = "") -> dict[str, float]:
-    """Put a question to a contender and wait for its answer."""
-    if question:
-        contender.stdin.write(question + "\n")  # type: ignore[union-attr]
-        contender.stdin.flush()  # type: ignore[union-attr]
-    line = contender.stdout.readline()  # type: ignore[union-attr]
-    if not line:
-        raise click.ClickException(f"a contender ended: {contender.args}")
-    return dict(json.loads(line))
-
-
-def measure(rounds: int, seconds: float, console: Console) -> dict[str, dict[str, list[float]]]:
-    """All rates, by row and contender; the contenders take turns within each round of each row."""
-    rates: dict[str, dict[str, list[float]]] = {"connect": {name: [] for name in CONTENDERS}}
-    with contextlib.ExitStack() as stack:
-        base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rmqb")))
-        addresses, environ = stack.enter_context(cluster(base))
-        running = {}
-        for name in CONTENDERS:
-            command = [sys.executable, "-m", "benchmarks.contender", name, addresses[name]]
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-            running[name] = stack.enter_context(process(command, environ, **pipes))
-            rates["connect"][name].append(1 / ask(running[name])["connect"])
-        for number, row in enumerate(ROWS):
-            console.print(f"{row.name} ...", style="dim")
-            rates[row.name] = {name: [] for name in CONTENDERS}
-            for _ in range(rounds):
+    def connects(self) -> None:
+        """Seconds to connect, a bridge (a server's process) being there; and to the first bridge of all."""
+        if self._wanted("connect"):
+            for _ in range(1 if self._quick else self._rounds):
                 for name in CONTENDERS:
-                    rates[row.name][name].append(ask(running[name], f"{number} {seconds}")["rate"])
-    return rates
+                    with contender(name, self.here) as one:
+                        self._rate("connect", name, 1 / one.connect_seconds)
+
+    def rows(self) -> None:
+        """What Ray's API does; the contenders take turns within each round of each row."""
+        with self._all(CONTENDERS, self.here) as running:
+            for row in ROWS:
+                if (row.slow and self._quick) or not self._wanted(row.name):
+                    continue
+                for _ in range(2 if row.slow else self._rounds):
+                    for name, one in running.items():
+                        self._rate(row.name, name, one.ask(row=row.name, seconds=self._seconds)["rate"])
+
+    def crowd(self) -> None:
+        """Several clients at once, each with its own actor."""
+        row = f"actor calls of {CROWD} clients, each with its get"
+        if self._quick or not self._wanted(row):
+            return
+        for name in CONTENDERS:
+            with contextlib.ExitStack() as stack:
+                clients = [stack.enter_context(contender(name, self.here)) for _ in range(CROWD)]
+                for _ in range(3):
+                    for client in clients:
+                        client.tell(row=ONE_CALL, seconds=3 * self._seconds)
+                    self._rate(row, name, sum(client.answer()["rate"] for client in clients))
+
+    def far(self) -> None:
+        """The same over a long way, and over a narrow one."""
+        for what, limits in (("50 ms away", {"delay": DELAY}), ("20 MB/s", {"rate": RATE})):
+            if not self._wanted(what):
+                continue
+            with far_away(self.here, **limits) as there, self._all(REMOTE, there) as running:
+                for row in FAR_ROWS:
+                    for _ in range(1 if self._quick else 3):
+                        for name, one in running.items():
+                            self._rate(f"{what}: {row}", name, one.ask(row=row, seconds=self._seconds)["rate"])
+        local, far = (median(self.rates, row, "raymq") for row in (FAR_ROWS[1], f"50 ms away: {FAR_ROWS[1]}"))
+        if local and far:
+            trips = (BATCH / far - BATCH / local) / (2 * DELAY)
+            self.figures["50 ms away: round trips more that raymq needs for 1,000 tasks, then get"] = trips
+
+    def latencies(self) -> None:
+        """Of a small call, alone and beside a large transfer."""
+        if self._wanted("latency"):
+            for name in CONTENDERS:
+                with contender(name, self.here) as one:
+                    for what, value in one.ask(latency=self._seconds).items():
+                        self.figures[f"small call, {what}, ms: {name}"] = value
+
+    def processor(self) -> None:
+        """Seconds of processor time for 1,000 actor calls, each with its get, by process."""
+        if self._wanted("processor"):
+            with contender("raymq", self.here) as one:
+                one.ask(row=ONE_CALL, seconds=0.5)
+                processes = {"client": psutil.Process(one.pid), "broker": self.here.part("raymq_broker")}
+                processes["bridge"] = self.here.part("raymq_bridge")
+                before = {name: sum(process.cpu_times()[:2]) for name, process in processes.items()}
+                seconds = 2 * self._seconds
+                calls = one.ask(row=ONE_CALL, seconds=seconds)["rate"] * seconds
+                for name, process in processes.items():
+                    used = sum(process.cpu_times()[:2]) - before[name]
+                    self.figures[f"processor seconds for 1,000 actor calls: {name}"] = used / calls * 1000
+
+    def memory(self) -> None:
+        """Peaks for an array of 1 GB, and what one more client takes."""
+        if not self._wanted("memory"):
+            return
+        with contender("raymq", self.here) as one:
+            one.ask(row=ONE_CALL, seconds=0.2)
+            self.figures["memory of a client, MB"] = psutil.Process(one.pid).memory_info().rss / 1e6
+            bridge = self.here.part("raymq_bridge").memory_full_info()
+            self.figures["memory of a bridge of its own (USS), MB"] = bridge.uss / 1e6
+        if self._quick:
+            return
+        broker = self.here.part("raymq_broker")
+        for what in ("get", "put"):
+            with contender("raymq", self.here) as one:
+                before = _reset_peak(broker.pid)
+                grown = one.ask(growth=what)["growth"]
+                self.figures[f"{what} of 1 GB: the client grows by, MB"] = grown / 1e6
+                self.figures[f"{what} of 1 GB: the broker grows by, MB"] = (_peak(broker.pid) - before) / 1e6
+
+    def bare(self) -> None:
+        """The limit for all of it."""
+        if self._wanted("bare pipe"):
+            measured = [pipe.measure(self._seconds / 2) for _ in range(self._rounds)]
+            for what, unit in (("round trips", "per second"), ("up", "GB/s"), ("down", "GB/s")):
+                self.figures[f"bare pipe, {what}, {unit}"] = statistics.median(each[what] for each in measured)
+
+    def footprint(self) -> None:
+        """Seconds to import, bytes to install."""
+        if self._wanted("footprint"):
+            for name, seconds in footprint.import_seconds(3 if self._quick else 11).items():
+                self.figures[f"import, seconds: {name}"] = seconds
+            for name, nbytes in footprint.install_bytes().items():
+                self.figures[f"install, MB: {name}"] = nbytes / 1e6
+
+    @contextlib.contextmanager
+    def _all(self, names: tuple[str, ...], here: Stage) -> Any:
+        with contextlib.ExitStack() as stack:
+            yield {name: stack.enter_context(contender(name, here)) for name in names}
 
 
-def show(rates: dict[str, dict[str, list[float]]], console: Console) -> None:
-    """The medians as a table, raymq beside the others as ratios."""
-    table = Table(title="per second (median), and how many times as fast raymq is")
-    table.add_column("row")
-    for name in CONTENDERS:
-        table.add_column(name, justify="right")
-    table.add_column("spread", justify="right")
-    table.add_column("/ native", justify="right")
-    table.add_column("/ Ray Client", justify="right")
-    for name, by_contender in rates.items():
-        native, client, ours = (statistics.median(by_contender[contender]) for contender in CONTENDERS)
-        spread = (max(by_contender["raymq"]) - min(by_contender["raymq"])) / ours
-        figures = [f"{figure:,.2f}" if figure < 10 else f"{figure:,.0f}" for figure in (native, client, ours)]
-        ratios = [f"{ours / figure:.2f}" if figure else "cannot" for figure in (native, client)]
-        table.add_row(name, *figures, f"{spread:.0%}", *ratios)
-    console.print(table)
+def _reset_peak(pid: int) -> float:
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+    return _peak(pid)
+
+
+def _peak(pid: int) -> float:
+    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return float(line.split()[1]) * 1024
+
+
+def _machine() -> dict[str, Any]:
+    versions = {name: metadata.version(name) for name in ("raymq", "ray", "pyzmq", "cloudpickle", "msgpack")}
+    return {"python": platform.python_version(), "cpus": os.cpu_count(), "system": platform.platform(), **versions}
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="Three short rounds.")
-@click.option("--json", "output", type=click.Path(path_type=Path), help="Write all rates to this file.")
-def main(quick: bool, output: Path | None) -> None:
+@click.option("--quick", is_flag=True, help="Short rounds, without the rows that move gigabytes: 3 minutes.")
+@click.option("--only", default="", metavar="TEXT", help="Only what has this in its name.")
+@click.option("--json", "output", type=click.Path(path_type=Path), help="Write all that was measured to this file.")
+@click.option("--svg", type=click.Path(path_type=Path), help="Draw the chart.")
+@click.option("--check", is_flag=True, help="Fail if a ratio is far below what is expected (expected.json).")
+@click.option("--expect", is_flag=True, help="Make this run's ratios what is expected.")
+def main(quick: bool, only: str, output: Path | None, svg: Path | None, check: bool, expect: bool) -> None:
     """Time a native driver, Ray Client and raymq on one cluster, in turn."""
-    console = Console()
-    rates = measure(3 if quick else 7, 0.5 if quick else 2.0, console)
-    show(rates, console)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    with tempfile.TemporaryDirectory(prefix="rmqb") as base, stage(Path(base)) as here:
+        run = Benchmark(here, console, quick=quick, only=only)
+        for part in (
+            run.bare,
+            run.connects,
+            run.rows,
+            run.crowd,
+            run.far,
+            run.latencies,
+            run.processor,
+            run.memory,
+            run.footprint,
+        ):
+            part()
+    results = {"machine": _machine(), "rates": run.rates, "figures": run.figures}
+    report.show(results, console)
     if output is not None:
-        output.write_text(json.dumps(rates, indent=1))
+        output.write_text(json.dumps(results, indent=1) + "\n")
+    if svg is not None:
+        report.chart(results, svg)
+    if expect:
+        report.EXPECTED.write_text(json.dumps(report.ratios(results), indent=1) + "\n")
+    if check and (slower := report.check(results)):
+        raise click.ClickException("slower than expected:\n" + "\n".join(slower))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ class Row(NamedTuple):
         make: makes the function.
         slow: left out of quick runs.
         prepare: makes, before each call, what the function takes; that is not timed.
+        used_up: a function measures once, then a new one is made.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Row(NamedTuple):
     make: Callable[[Any], Callable[..., Any]]
     slow: bool = False
     prepare: Callable[[Any], Any] | None = None
+    used_up: bool = False
 
 
 def _get_distinct(ray: Any) -> Callable[[], Any]:
@@ -160,9 +162,16 @@ def _wait_loop(ray: Any) -> Callable[[], Any]:
     return run
 
 
+RELEASED = 10_000
+
+
 def _references(ray: Any) -> list[Any]:
-    refs = [ray.put(number) for number in range(10_000)]
-    ray.wait(refs, num_returns=len(refs))
+    @ray.remote(num_returns=RELEASED)
+    def make() -> list[int]:
+        return list(range(RELEASED))
+
+    refs: list[Any] = make.remote()
+    ray.wait(refs, num_returns=RELEASED)
     return refs
 
 
@@ -214,7 +223,10 @@ def _get_small_arrays(ray: Any) -> Callable[[], Any]:
 
 def records(count: int = RECORDS) -> dict[str, Any]:
     """A nested dict of small objects."""
-    return {f"key-{i}": {"id": i, "name": f"name of {i}", "values": [i + 0.5, i * 2.0], "flags": (True, None)} for i in range(count)}  # fmt: skip
+    return {
+        f"key-{i}": {"id": i, "name": f"name of {i}", "values": [i + 0.5, i * 2.0], "flags": (True, None)}
+        for i in range(count)
+    }
 
 
 def _put_records(ray: Any) -> Callable[[], Any]:
@@ -228,7 +240,7 @@ def _get_records(ray: Any) -> Callable[[], Any]:
 
 
 ROWS = [
-    Row("get of small objects, each once", "calls", 1, _get_distinct),
+    Row("get of small objects, each once", "calls", 1, _get_distinct, used_up=True),
     Row("get of small objects again (Ray)", "calls", 1, _get_again),
     Row("put of a small object (Ray)", "calls", 1, _put_small),
     Row("one task and its get", "calls", 1, _one_task),
@@ -240,9 +252,9 @@ ROWS = [
     Row("actor calls of 8 threads, each with its get", "calls", THREADS * (BATCH // 10), _threads),
     Row("wait, one at a time, for 1,000 tasks", "tasks", BATCH, _wait_loop),
     Row("a generator's items, and get", "items", ITEMS, _generator),
-    Row("release of 10,000 references", "refs", 10_000, _release, prepare=_references),
+    Row("release of 10,000 references", "refs", RELEASED, _release, prepare=_references),
     Row("put of 1 KB", "calls", 1, _put(KB)),
-    Row("get of 1 KB, each once", "calls", 1, _get_small_arrays),
+    Row("get of 1 KB, each once", "calls", 1, _get_small_arrays, used_up=True),
     Row("put of 1 MB", "GB", MB / GB, _put(MB)),
     Row("get of 1 MB", "GB", MB / GB, _get(MB)),
     Row("put of 100 MB", "GB", 0.1, _put(100 * MB)),

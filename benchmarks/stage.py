@@ -1,0 +1,134 @@
+"""What the contenders meet on: one Ray cluster, with raymq and Ray Client's server beside it, and the ways there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import psutil
+
+
+class Stage(NamedTuple):
+    """What runs.
+
+    Attributes:
+        addresses: where each contender connects.
+        environ: what lets it.
+        head: the process of ``raymq start``.
+    """
+
+    addresses: dict[str, str]
+    environ: dict[str, str]
+    head: psutil.Process
+
+    def part(self, module: str) -> psutil.Process:
+        """The process that does the work of the broker or of a bridge: of several the one that did most."""
+        found = [child for child in self.head.children() if module in child.cmdline()]
+        return max(found, key=lambda process: sum(process.cpu_times()[:2]))
+
+
+@contextlib.contextmanager
+def process(command: list[str], environ: dict[str, str], **more: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process that is ended with the block."""
+    started = subprocess.Popen(command, env=environ, text=True, **more)
+    try:
+        yield started
+    finally:
+        started.terminate()
+        started.wait(60)
+
+
+def free_port() -> int:
+    """A port that nobody listens on at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def _wait_for(port: int) -> None:
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def stage(base: Path) -> Iterator[Stage]:
+    """Start it all, and stop it with the block."""
+    environ = {**os.environ, "RAYMQ_RUNTIME_DIR": str(base / "run"), "RAY_USAGE_STATS_ENABLED": "0"}
+    start = [sys.executable, "-m", "raymq_cli", "start", "--port", "0", "--address", "local"]
+    with (base / "log").open("w") as log, process(start, environ, stdout=subprocess.PIPE, stderr=log) as head:
+        if "ready" not in head.stdout.readline():  # type: ignore[union-attr]
+            raise click.ClickException((base / "log").read_text())
+        state = json.loads((base / "run" / str(head.pid) / "state.json").read_text())
+        environ |= state["cluster_env"]
+        port = free_port()
+        server = [sys.executable, "-m", "ray.util.client.server", f"--address={state['cluster']}"]
+        server += ["--host=127.0.0.1", f"--port={port}", "--mode=specific-server"]
+        with process(server, environ, stdout=log, stderr=log):
+            _wait_for(port)
+            addresses = {"native": state["cluster"], "Ray Client": f"ray://127.0.0.1:{port}", "raymq": state["address"]}
+            yield Stage(addresses, environ, psutil.Process(head.pid))
+
+
+@contextlib.contextmanager
+def far_away(here: Stage, **limits: float) -> Iterator[Stage]:
+    """The same, but with a proxy before it; ``limits`` as in ``wan.main``. A native driver cannot go that way."""
+    with contextlib.ExitStack() as stack:
+        addresses = {}
+        for name in ("Ray Client", "raymq"):
+            scheme, _, address = here.addresses[name].rpartition("://")
+            listen = free_port()
+            options = [f"--{key}={value}" for key, value in limits.items()]
+            command = [sys.executable, "-m", "benchmarks.wan", str(listen), address.rpartition(":")[2], *options]
+            stack.enter_context(process(command, here.environ))
+            _wait_for(listen)
+            addresses[name] = f"{scheme}://127.0.0.1:{listen}" if scheme else f"127.0.0.1:{listen}"
+        yield here._replace(addresses=addresses)
+
+
+class Contender:
+    """A process that measures, see ``contender.py``."""
+
+    def __init__(self, name: str, started: subprocess.Popen[str]) -> None:
+        self.name = name
+        self.pid = started.pid
+        self._process = started
+        self.connect_seconds = self.answer()["connect"]
+
+    def tell(self, **question: Any) -> None:
+        """Ask for something; ``answer`` waits for the answer."""
+        self._process.stdin.write(json.dumps(question) + "\n")  # type: ignore[union-attr]
+        self._process.stdin.flush()  # type: ignore[union-attr]
+
+    def answer(self) -> dict[str, float]:
+        """The answer to the last question."""
+        line = self._process.stdout.readline()  # type: ignore[union-attr]
+        if not line:
+            raise click.ClickException(f"a contender ended: {self._process.args}")
+        return dict(json.loads(line))
+
+    def ask(self, **question: Any) -> dict[str, float]:
+        """Put a question and wait for its answer."""
+        self.tell(**question)
+        return self.answer()
+
+
+@contextlib.contextmanager
+def contender(name: str, here: Stage) -> Iterator[Contender]:
+    """A contender that is connected."""
+    command = [sys.executable, "-m", "benchmarks.contender", name, here.addresses[name]]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with process(command, here.environ, **pipes) as started:
+        yield Contender(name, started)
+        started.stdin.close()  # type: ignore[union-attr]  # it says goodbye
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            started.wait(10)
