@@ -21,7 +21,6 @@ from typing import Any, TextIO, cast
 
 import structlog
 
-
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Numbers of glibc's parameters (malloc.h)."""
 
