@@ -163,6 +163,15 @@ def may_be_written_to(payload: Pickled) -> bool:
     return pickle.BYTEARRAY8 in bytes(payload.inband)
 
 
+HOMES_IN_RAY = {
+    "ActorClass": "actor",
+    "ActorHandle": "actor",
+    "ActorMethod": "actor",
+    "RemoteFunction": "remote_function",
+}
+"""Public names of raymq that are in a module of Ray's, not in ``ray`` itself."""
+
+
 def raymq_name(value: Any) -> Fields | None:
     """What stands for a module, function or class of raymq itself: its public name, which is also its name in Ray."""
     if isinstance(value, ModuleType):
@@ -171,6 +180,7 @@ def raymq_name(value: Any) -> Fields | None:
     if isinstance(value, FunctionType | type):
         package, _, module = (value.__module__ or "").partition(".")
         if package == "raymq" and value is not resolve:
-            public = getattr(sys.modules["raymq"], value.__qualname__, None) is value
-            return "name", "" if public else module, value.__qualname__
+            if getattr(sys.modules["raymq"], value.__qualname__, None) is value:
+                module = HOMES_IN_RAY.get(value.__qualname__, "")
+            return "name", module, value.__qualname__
     return None

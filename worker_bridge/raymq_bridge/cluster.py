@@ -7,11 +7,14 @@ Ray moves it. Everything else is Ray's public API.
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib
 import inspect
 import io
 import os
 import socket
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -339,13 +342,20 @@ def task_error(task: tuple[Any, ...], cause: BaseException | None) -> Any:
 def named(module: str, name: str = "") -> Any:
     """What a module of raymq, or a name in it, means on a worker: the same in ray.
 
+    Where Ray has no such module, an empty one stands for it: cloudpickle sends along every module of a package that a
+    function mentions whose name is also that of an attribute in there (``ray`` and ``options``, say).
+
     Raises:
-        AttributeError: ray has no such thing.
+        AttributeError: ray has no such name.
     """
-    found: Any = ray
-    for part in (*filter(None, module.split(".")), *filter(None, name.split("."))):
-        found = getattr(found, part)
-    return found
+    full = ".".join(filter(None, ("ray", module)))
+    try:
+        found: Any = importlib.import_module(full)
+    except ModuleNotFoundError as error:
+        if not f"{full}.".startswith(f"{error.name}."):
+            raise  # Ray has it, but not what it needs
+        found = ModuleType(full, "A module of raymq that Ray has not.")
+    return functools.reduce(getattr, filter(None, name.split(".")), found)
 
 
 # --- requests
