@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         detach,
         get,
         get_actor,
+        get_runtime_context,
         init,
         is_initialized,
         keep,
@@ -83,6 +84,17 @@ if TYPE_CHECKING:
     )
     from raymq.functions import RemoteFunction
     from raymq.generators import ObjectRefGenerator
+    from raymq.ids import (
+        ActorClassID,
+        ActorID,
+        FunctionID,
+        JobID,
+        NodeID,
+        PlacementGroupID,
+        TaskID,
+        UniqueID,
+        WorkerID,
+    )
     from raymq.info import SessionInfo
     from raymq.keeping import Kept
     from raymq.protocol.version import __version__
@@ -92,7 +104,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ActorClass",
+    "ActorClassID",
     "ActorHandle",
+    "ActorID",
     "ActorLost",
     "ActorMethod",
     "AddressError",
@@ -100,11 +114,14 @@ __all__ = [
     "ConnectError",
     "ConnectTimeout",
     "ForkedSession",
+    "FunctionID",
+    "JobID",
     "Kept",
     "LimitReached",
     "NameNotResolved",
     "NoBridge",
     "NoCluster",
+    "NodeID",
     "NotABroker",
     "NotConfirmed",
     "NotConnected",
@@ -118,6 +135,7 @@ __all__ = [
     "ObjectRefGenerator",
     "PayloadError",
     "PayloadTooLarge",
+    "PlacementGroupID",
     "ProtocolMismatch",
     "Publication",
     "PublicationError",
@@ -132,6 +150,9 @@ __all__ = [
     "SessionError",
     "SessionInfo",
     "SessionLost",
+    "TaskID",
+    "UniqueID",
+    "WorkerID",
     "WrongSession",
     "__version__",
     "available_resources",
@@ -143,6 +164,7 @@ __all__ = [
     "exceptions",
     "get",
     "get_actor",
+    "get_runtime_context",
     "init",
     "is_initialized",
     "keep",
@@ -167,6 +189,7 @@ _HOMES = (
     "raymq.functions",
     "raymq.generators",
     "raymq.actors",
+    "raymq.ids",
     "raymq.info",
     "raymq.keeping",
     "raymq.publications",

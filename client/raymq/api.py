@@ -14,6 +14,7 @@ from raymq.lives import Reconnect
 from raymq.named import check_named
 from raymq.publications import Publication
 from raymq.refs import ObjectRef, Waitable
+from raymq.runtime_context import RuntimeContext
 from raymq.session import Session
 
 CONNECT_TIMEOUT = 10.0
@@ -286,3 +287,8 @@ def cluster_resources() -> dict[str, float]:
 def available_resources() -> dict[str, float]:
     """``Session.available_resources`` of the default session."""
     return current_session().available_resources()
+
+
+def get_runtime_context() -> RuntimeContext:
+    """``Session.get_runtime_context`` of the default session."""
+    return current_session().get_runtime_context()

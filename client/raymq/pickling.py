@@ -9,6 +9,7 @@ It is done in ``reducer_override``, which the C pickler does not ask for ints, s
 from __future__ import annotations
 
 import functools
+import importlib
 import io
 import pickle
 import sys
@@ -172,6 +173,13 @@ HOMES_IN_RAY = {
 """Public names of raymq that are in a module of Ray's, not in ``ray`` itself."""
 
 
+SHARED = frozenset({
+    *(("", name) for name in ("ActorClassID", "ActorID", "FunctionID", "JobID", "NodeID")),
+    *(("", name) for name in ("PlacementGroupID", "TaskID", "UniqueID", "WorkerID")),
+})  # fmt: skip
+"""Classes of Ray's that clients have, too, by module and name: their instances have the same state on both sides."""
+
+
 def raymq_name(value: Any) -> Fields | None:
     """What stands for a module, function or class of raymq itself: its public name, which is also its name in Ray."""
     if isinstance(value, ModuleType):
@@ -180,7 +188,19 @@ def raymq_name(value: Any) -> Fields | None:
     if isinstance(value, FunctionType | type):
         package, _, module = (value.__module__ or "").partition(".")
         if package == "raymq" and value is not resolve:
-            if getattr(sys.modules["raymq"], value.__qualname__, None) is value:
-                module = HOMES_IN_RAY.get(value.__qualname__, "")
-            return "name", module, value.__qualname__
+            name = value.__qualname__
+            if getattr(sys.modules["raymq"], name, None) is value:
+                module = HOMES_IN_RAY.get(name, "")
+            return "name", module, name
     return None
+
+
+def raymq_class(module: str, name: str) -> Any:
+    """The class of raymq that stands for one of Ray's.
+
+    Raises:
+        LookupError: there is none.
+    """
+    if (module, name) not in SHARED:
+        raise LookupError(f"there is nothing here for Ray's {'.'.join(filter(None, ('ray', module, name)))}")
+    return getattr(importlib.import_module(".".join(filter(None, ("raymq", module)))), name)

@@ -23,6 +23,7 @@ from raymq.named import check_ttl
 from raymq.packing import type_name
 from raymq.publications import Publication
 from raymq.refs import ObjectRef, Waitable
+from raymq.runtime_context import RuntimeContext
 
 DETACH_TIME = 60.0
 """Seconds that ``detach`` gives the cluster to take in what was sent before, and to confirm."""
@@ -323,6 +324,11 @@ class Session:
     def available_resources(self) -> dict[str, float]:
         """The resources of the cluster that nobody uses at the moment."""
         return cast("dict[str, float]", self.request("available_resources"))
+
+    def get_runtime_context(self) -> RuntimeContext:
+        """What ``ray.get_runtime_context`` tells a driver; in tasks and actors it is Ray's own."""
+        self._life.check()
+        return RuntimeContext(self)
 
     def request(self, operation: str, *args: Any, **kwargs: Any) -> Any:
         """Ask the bridge for an operation, and wait for its answer.

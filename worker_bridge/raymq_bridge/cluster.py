@@ -27,6 +27,7 @@ from ray._private.ray_logging import global_worker_stdstream_dispatcher
 from ray._private.worker import print_worker_logs
 from ray.experimental import internal_kv
 
+from raymq.pickling import SHARED
 from raymq.protocol.messages import HELD_BACK, STREAMING
 from raymq_bridge.sentry import Place, peer_of
 
@@ -324,6 +325,12 @@ def is_error_class(value: Any) -> bool:
     return isinstance(value, type) and value.__module__ == ray.exceptions.__name__
 
 
+def shared_class(value: type) -> tuple[str, str] | None:
+    """Module and name, within ray, of a class that clients have, too; None for any other."""
+    found = _SHARED.get((str(value.__module__), value.__qualname__))
+    return found[1] if found is not None and found[0] is value else None
+
+
 def task_error(task: tuple[Any, ...], cause: BaseException | None) -> Any:
     """A ``RayTaskError`` as a client describes one that it hands on.
 
@@ -358,6 +365,9 @@ def named(module: str, name: str = "") -> Any:
     return functools.reduce(getattr, filter(None, name.split(".")), found)
 
 
+_SHARED = {(kind.__module__, kind.__qualname__): (kind, where) for where in SHARED for kind in [named(*where)]}
+
+
 # --- requests
 
 
@@ -371,6 +381,21 @@ def cancel(reference: Any, *, force: bool = False, recursive: bool = True) -> No
     ray.cancel(reference, force=force, recursive=recursive)
 
 
+CONTEXT = frozenset({
+    "get_job_id", "get_node_id", "namespace", "get_worker_id", "get_temp_dir", "get_session_name", "gcs_address",
+    "get_runtime_env_string", "should_capture_child_tasks_in_placement_group", "get_accelerator_ids",
+})  # fmt: skip
+"""What a driver's runtime context can tell."""
+
+
+def runtime_context(name: str) -> Any:
+    """What the runtime context of this driver says under a name."""
+    if name not in CONTEXT:
+        raise ValueError(f"the runtime context of a driver has no {name!r}")
+    told = getattr(ray.get_runtime_context(), name)
+    return told() if callable(told) else told
+
+
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "kill": kill,
     "cancel": cancel,
@@ -380,5 +405,6 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "nodes": ray.nodes,
     "cluster_resources": ray.cluster_resources,
     "available_resources": ray.available_resources,
+    "runtime_context": runtime_context,
 }
 """What a client may ask for by name."""
