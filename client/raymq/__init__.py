@@ -21,7 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from raymq import exceptions
+    from raymq import exceptions, util
     from raymq.actors import ActorClass, ActorHandle, ActorMethod, method
     from raymq.api import (
         available_resources,
@@ -179,8 +179,11 @@ __all__ = [
     "remote",
     "shutdown",
     "unpublish",
+    "util",
     "wait",
 ]
+
+_MODULES = ("exceptions", "util")
 
 _HOMES = (
     "raymq.protocol.version",
@@ -204,8 +207,8 @@ def __getattr__(name: str) -> Any:
     The broker and the bridge import ``raymq.protocol``, and with it this package: they must not get the client, its
     threads and its pickling for that.
     """
-    if name == "exceptions":
-        return import_module("raymq.exceptions")
+    if name in _MODULES:
+        return import_module(f"raymq.{name}")
     for home in _HOMES if name in __all__ else ():
         module = import_module(home)
         if hasattr(module, name):

@@ -176,6 +176,7 @@ HOMES_IN_RAY = {
 SHARED = frozenset({
     *(("", name) for name in ("ActorClassID", "ActorID", "FunctionID", "JobID", "NodeID")),
     *(("", name) for name in ("PlacementGroupID", "TaskID", "UniqueID", "WorkerID")),
+    *(("util.queue", name) for name in ("Empty", "Full", "Queue")),
 })  # fmt: skip
 """Classes of Ray's that clients have, too, by module and name: their instances have the same state on both sides."""
 

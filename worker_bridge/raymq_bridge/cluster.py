@@ -23,6 +23,7 @@ os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else a call that comes after the 
 import ray
 import ray.exceptions
 import ray.util
+import ray.util.queue
 from ray._private.ray_logging import global_worker_stdstream_dispatcher
 from ray._private.worker import print_worker_logs
 from ray.experimental import internal_kv
@@ -406,5 +407,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "cluster_resources": ray.cluster_resources,
     "available_resources": ray.available_resources,
     "runtime_context": runtime_context,
+    "node_ip_address": ray.util.get_node_ip_address,
+    "queue": ray.util.queue.Queue,
 }
 """What a client may ask for by name."""

@@ -1,0 +1,37 @@
+"""``ray.util`` for programs that have no Ray: queues, pools of actors, and what else Ray has there.
+
+In tasks and actors each of these names is Ray's own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from raymq.api import current_session
+from raymq.util.actor_pool import ActorPool
+from raymq.util.helpers import as_completed, map_unordered
+
+__all__ = [
+    "ActorPool",
+    "as_completed",
+    "get_node_ip_address",
+    "list_named_actors",
+    "map_unordered",
+]
+
+
+def list_named_actors(all_namespaces: bool = False) -> list[Any]:
+    """The named actors that are there.
+
+    Args:
+        all_namespaces: of all namespaces, not only of this session's.
+
+    Returns:
+        Their names; with ``all_namespaces`` dicts with ``name`` and ``namespace``.
+    """
+    return current_session().list_named_actors(all_namespaces)
+
+
+def get_node_ip_address() -> str:
+    """The address of the node on which the session's driver runs, as the cluster knows it; not that of this machine."""
+    return str(current_session().request("node_ip_address"))
