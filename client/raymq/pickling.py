@@ -177,6 +177,10 @@ SHARED = frozenset({
     *(("", name) for name in ("ActorClassID", "ActorID", "FunctionID", "JobID", "NodeID")),
     *(("", name) for name in ("PlacementGroupID", "TaskID", "UniqueID", "WorkerID")),
     *(("util.queue", name) for name in ("Empty", "Full", "Queue")),
+    ("util.placement_group", "PlacementGroup"),
+    *(("util.scheduling_strategies", name) for name in ("In", "NotIn", "Exists", "DoesNotExist")),
+    ("util.scheduling_strategies", "NodeAffinitySchedulingStrategy"),
+    ("util.scheduling_strategies", "PlacementGroupSchedulingStrategy"),
 })  # fmt: skip
 """Classes of Ray's that clients have, too, by module and name: their instances have the same state on both sides."""
 

@@ -397,6 +397,11 @@ def runtime_context(name: str) -> Any:
     return told() if callable(told) else told
 
 
+def placement_group_ready(group: Any) -> Any:
+    """A reference that is ready when a placement group is."""
+    return group.ready()
+
+
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "kill": kill,
     "cancel": cancel,
@@ -409,5 +414,10 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "runtime_context": runtime_context,
     "node_ip_address": ray.util.get_node_ip_address,
     "queue": ray.util.queue.Queue,
+    "placement_group": ray.util.placement_group,
+    "placement_group_ready": placement_group_ready,
+    "remove_placement_group": ray.util.remove_placement_group,
+    "get_placement_group": ray.util.get_placement_group,
+    "placement_group_table": ray.util.placement_group_table,
 }
 """What a client may ask for by name."""

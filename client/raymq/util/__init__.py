@@ -8,15 +8,29 @@ from __future__ import annotations
 from typing import Any
 
 from raymq.api import current_session
+from raymq.util import scheduling_strategies
 from raymq.util.actor_pool import ActorPool
 from raymq.util.helpers import as_completed, map_unordered
+from raymq.util.placement_group import (
+    get_current_placement_group,
+    get_placement_group,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
 
 __all__ = [
     "ActorPool",
     "as_completed",
+    "get_current_placement_group",
     "get_node_ip_address",
+    "get_placement_group",
     "list_named_actors",
     "map_unordered",
+    "placement_group",
+    "placement_group_table",
+    "remove_placement_group",
+    "scheduling_strategies",
 ]
 
 
