@@ -21,7 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from raymq import exceptions, util
+    from raymq import actor, exceptions, util
     from raymq.actors import ActorClass, ActorHandle, ActorMethod, method
     from raymq.api import (
         available_resources,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         detach,
         get,
         get_actor,
+        get_gpu_ids,
         get_runtime_context,
         init,
         is_initialized,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         put,
         remote,
         shutdown,
+        timeline,
         unpublish,
         wait,
     )
@@ -155,6 +157,7 @@ __all__ = [
     "WorkerID",
     "WrongSession",
     "__version__",
+    "actor",
     "available_resources",
     "cancel",
     "client",
@@ -164,6 +167,7 @@ __all__ = [
     "exceptions",
     "get",
     "get_actor",
+    "get_gpu_ids",
     "get_runtime_context",
     "init",
     "is_initialized",
@@ -178,12 +182,13 @@ __all__ = [
     "put",
     "remote",
     "shutdown",
+    "timeline",
     "unpublish",
     "util",
     "wait",
 ]
 
-_MODULES = ("exceptions", "util")
+_MODULES = ("actor", "exceptions", "util")
 
 _HOMES = (
     "raymq.protocol.version",

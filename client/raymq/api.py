@@ -289,6 +289,16 @@ def available_resources() -> dict[str, float]:
     return current_session().available_resources()
 
 
+def get_gpu_ids() -> list[Any]:
+    """``Session.get_gpu_ids`` of the default session."""
+    return current_session().get_gpu_ids()
+
+
+def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
+    """``Session.timeline`` of the default session."""
+    return current_session().timeline(filename)
+
+
 def get_runtime_context() -> RuntimeContext:
     """``Session.get_runtime_context`` of the default session."""
     return current_session().get_runtime_context()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import raymq as ray
+from tests.integration.conftest import wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -145,3 +149,121 @@ def test_ids_are_made_of_each_other_as_in_ray(session: ray.Session) -> None:
     task, actor, job, same_job = ray.get(look.remote())
     assert (task.actor_id(), task.job_id(), task.actor_id().job_id) == (actor, job, same_job)
     assert job.hex() == session.info.job_id
+
+
+# --- ids of references and actors
+
+
+def test_the_task_of_a_reference(session: ray.Session) -> None:
+    @ray.remote(num_cpus=0)
+    def own() -> str:
+        return str(ray.get_runtime_context().get_task_id())
+
+    ref = own.remote()
+    assert ref.task_id() == ray.TaskID.from_hex(ray.get(ref))
+    assert ref.job_id() == ref.task_id().job_id() == ray.JobID.from_hex(session.info.job_id)
+    assert not ref.is_nil()
+    assert ray.put(1).job_id() == ref.job_id()
+
+
+def test_the_actor_of_a_reference(session: ray.Session) -> None:
+    @ray.remote(num_cpus=0)
+    class Actor:
+        def own(self) -> str:
+            return str(ray.get_runtime_context().get_actor_id())
+
+    actor = Actor.remote()
+    ref = actor.own.remote()
+    actor_id = ray.ActorID.from_hex(ray.get(ref))
+    assert ref.task_id().actor_id() == actor_id
+    assert actor._actor_id == actor._ray_actor_id == actor_id
+
+
+def test_no_task_where_the_call_could_not_be_made(session: ray.Session) -> None:
+    ref = of_a_task.options(num_cpus=-1).remote()
+    with pytest.raises(ValueError, match="num_cpus"):
+        ref.task_id()
+
+
+def test_ids_of_a_session_that_has_ended(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raymq.api._default", None)
+    with cluster.connect() as own:
+        ref = own.put(1)
+    with pytest.raises(ray.SessionClosed):
+        ref.task_id()
+
+
+# --- what is for workers, and the timeline
+
+
+def test_gpus(session: ray.Session) -> None:
+    assert ray.get_gpu_ids() == []
+    assert ray.get(ray.remote(num_cpus=0)(lambda: ray.get_gpu_ids()).remote()) == []
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_exit_actor(session: ray.Session, asynchronous: bool) -> None:
+    from raymq.actor import exit_actor
+
+    @ray.remote(num_cpus=0)
+    class Leaves:
+        def leave(self) -> None:
+            ray.actor.exit_actor()
+
+        def is_there(self) -> bool:
+            return True
+
+    @ray.remote(num_cpus=0)
+    class LeavesLater:
+        async def leave(self) -> None:
+            exit_actor()
+
+        async def is_there(self) -> bool:
+            return True
+
+    actor = (LeavesLater if asynchronous else Leaves).remote()
+    assert ray.get(actor.is_there.remote())
+    with pytest.raises(ray.exceptions.ActorDiedError, match="exit_actor"):
+        ray.get(actor.leave.remote())
+    with pytest.raises(ray.exceptions.ActorDiedError):
+        ray.get(actor.is_there.remote())
+
+
+def test_exit_actor_where_there_is_none(session: ray.Session) -> None:
+    with pytest.raises(TypeError, match="this is none; kill"):
+        ray.actor.exit_actor()
+
+    @ray.remote(num_cpus=0)
+    def leave() -> None:
+        ray.actor.exit_actor()
+
+    with pytest.raises(TypeError, match="non-actor"):
+        ray.get(leave.remote())
+    assert ray.actor.ActorHandle is ray.ActorHandle
+
+
+def test_timeline(session: ray.Session, tmp_path: Path) -> None:
+    ray.get([of_a_task.remote() for _ in range(3)])
+
+    def shows() -> bool:
+        events = ray.timeline()
+        assert events is not None
+        return any(event.get("ph") == "X" and event["name"].startswith("task") for event in events)
+
+    wait_until(shows, "the tasks are in the timeline: their workers tell of them now and then")
+    file = tmp_path / "timeline.json"
+    assert ray.timeline(str(file)) is None
+    assert {event["ph"] for event in json.loads(file.read_text())} >= {"X"}
+    with pytest.raises(OSError):
+        ray.timeline(str(tmp_path / "nowhere" / "timeline.json"))
+
+
+def test_the_timeline_holds_up_nothing_else(session: ray.Session) -> None:
+    asks = threading.Thread(target=ray.timeline)
+    asks.start()
+    meanwhile = 0
+    while asks.is_alive():
+        ray.get_gpu_ids()
+        meanwhile += 1
+    asks.join()
+    assert meanwhile > 5

@@ -6,6 +6,7 @@ Ray moves it. Everything else is Ray's public API.
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import functools
 import importlib
@@ -13,7 +14,8 @@ import inspect
 import io
 import os
 import socket
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Generator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -402,6 +404,36 @@ def placement_group_ready(group: Any) -> Any:
     return group.ready()
 
 
+def task_id(reference: Any) -> Any:
+    """The id of the task that makes an object."""
+    return reference.task_id()
+
+
+def job_id(reference: Any) -> Any:
+    """The id of the job of that task."""
+    return reference.job_id()
+
+
+def actor_id(handle: Any) -> Any:
+    """The id of an actor."""
+    return handle._actor_id
+
+
+def timeline() -> Generator[Any, Any, list[dict[str, Any]]]:
+    """The events of the cluster's tasks. An operation in steps: Ray sleeps for a second in there."""
+    told: concurrent.futures.Future[list[dict[str, Any]]] = concurrent.futures.Future()
+
+    def ask() -> None:
+        try:
+            told.set_result(ray.timeline())
+        except Exception as error:  # Ray's own, of any kind
+            told.set_exception(error)
+
+    threading.Thread(target=ask, name="raymq_timeline", daemon=True).start()
+    yield told.add_done_callback
+    return told.result()
+
+
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "kill": kill,
     "cancel": cancel,
@@ -419,5 +451,10 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "remove_placement_group": ray.util.remove_placement_group,
     "get_placement_group": ray.util.get_placement_group,
     "placement_group_table": ray.util.placement_group_table,
+    "task_id": task_id,
+    "job_id": job_id,
+    "actor_id": actor_id,
+    "get_gpu_ids": ray.get_gpu_ids,
+    "timeline": timeline,
 }
 """What a client may ask for by name."""
