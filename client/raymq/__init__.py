@@ -21,7 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from raymq import actor, exceptions, util
+    from raymq import actor, exceptions, runtime_context, util
     from raymq.actors import ActorClass, ActorHandle, ActorMethod, method
     from raymq.api import (
         available_resources,
@@ -181,6 +181,7 @@ __all__ = [
     "published",
     "put",
     "remote",
+    "runtime_context",
     "shutdown",
     "timeline",
     "unpublish",
@@ -188,7 +189,7 @@ __all__ = [
     "wait",
 ]
 
-_MODULES = ("actor", "exceptions", "util")
+_MODULES = ("actor", "exceptions", "runtime_context", "util")
 
 _HOMES = (
     "raymq.protocol.version",

@@ -7,6 +7,7 @@ from typing import Any
 
 from raymq.actors import ActorHandle
 from raymq.connecting import open_session
+from raymq.context import RuntimeContext
 from raymq.decorating import decorate
 from raymq.errors import NotConnected
 from raymq.generators import ObjectRefGenerator
@@ -14,7 +15,6 @@ from raymq.lives import Reconnect
 from raymq.named import check_named
 from raymq.publications import Publication
 from raymq.refs import ObjectRef, Waitable
-from raymq.runtime_context import RuntimeContext
 from raymq.session import Session
 
 CONNECT_TIMEOUT = 10.0

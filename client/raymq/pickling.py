@@ -169,8 +169,9 @@ HOMES_IN_RAY = {
     "ActorHandle": "actor",
     "ActorMethod": "actor",
     "RemoteFunction": "remote_function",
+    "RuntimeContext": "runtime_context",
 }
-"""Public names of raymq that are in a module of Ray's, not in ``ray`` itself."""
+"""Names of raymq that are in another module of Ray's than one would think."""
 
 
 SHARED = frozenset({
@@ -194,9 +195,8 @@ def raymq_name(value: Any) -> Fields | None:
         package, _, module = (value.__module__ or "").partition(".")
         if package == "raymq" and value is not resolve:
             name = value.__qualname__
-            if getattr(sys.modules["raymq"], name, None) is value:
-                module = HOMES_IN_RAY.get(name, "")
-            return "name", module, name
+            public = getattr(sys.modules["raymq"], name, None) is value
+            return "name", HOMES_IN_RAY.get(name, "" if public else module), name
     return None
 
 

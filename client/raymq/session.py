@@ -14,6 +14,7 @@ from typing import Any, cast
 from raymq import publications
 from raymq.actors import ActorHandle
 from raymq.completing import Completions
+from raymq.context import RuntimeContext
 from raymq.decorating import decorate
 from raymq.errors import NotConfirmed
 from raymq.generators import ObjectRefGenerator
@@ -25,7 +26,6 @@ from raymq.named import check_ttl
 from raymq.packing import type_name
 from raymq.publications import Publication
 from raymq.refs import ObjectRef, Waitable
-from raymq.runtime_context import RuntimeContext
 
 DETACH_TIME = 60.0
 """Seconds that ``detach`` gives the cluster to take in what was sent before, and to confirm."""
@@ -353,7 +353,6 @@ class Session:
 
     def get_runtime_context(self) -> RuntimeContext:
         """What ``ray.get_runtime_context`` tells a driver; in tasks and actors it is Ray's own."""
-        self._life.check()
         return RuntimeContext(self)
 
     def request(self, operation: str, *args: Any, **kwargs: Any) -> Any:

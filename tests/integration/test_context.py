@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 import raymq as ray
-from tests.integration.conftest import wait_until
+from tests.integration.conftest import Head, wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -106,14 +108,36 @@ def test_names_that_ray_has_given_up(session: ray.Session) -> None:
 def test_the_runtime_environment(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("raymq.api._default", None)
     environment = {"env_vars": {"RAYMQ_TEST_CONTEXT": "1"}}
-    with cluster.connect(runtime_env=environment, namespace="spaced") as own:
+    with cluster.connect(runtime_env=environment, namespace="spaced"):
         here = ray.get_runtime_context()
         assert here.runtime_env["env_vars"] == environment["env_vars"]
         assert here.namespace == "spaced"
     with pytest.raises(ray.SessionClosed):
-        own.get_runtime_context()
+        here.get_job_id()
     with pytest.raises(ray.SessionClosed):
         here.gcs_address  # noqa: B018
+
+
+def test_a_session_that_starts_over(cluster: Head, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raymq.api._default", None)
+    with cluster.connect(reconnect="new") as own:
+        here = ray.get_runtime_context()
+        first = here.get_job_id()
+        os.kill(cluster.bridge_pid(own), signal.SIGKILL)
+        wait_until(lambda: own._lives.state == "lost", "the session is lost")
+        assert here.get_job_id() != first
+
+
+def test_rays_module_of_that_name(session: ray.Session) -> None:
+    from raymq.runtime_context import RuntimeContext, get_runtime_context
+
+    @ray.remote(num_cpus=0)
+    def look() -> bool:
+        here = ray.runtime_context.get_runtime_context()
+        return isinstance(here, RuntimeContext) and here.get_job_id() == get_runtime_context().get_job_id()
+
+    assert ray.get(look.remote())
+    assert isinstance(ray.runtime_context.get_runtime_context(), RuntimeContext)
 
 
 def test_a_context_does_not_travel(session: ray.Session) -> None:

@@ -51,6 +51,11 @@ INTERNALS = (
     "ray._private.ray_logging.global_worker_stdstream_dispatcher",
     "ray._private.worker.print_worker_logs",
     "RayContext.address_info['raylet_socket_name']",
+    "Queue.__dict__: maxsize, actor",
+    "PlacementGroup.__dict__: id, bundle_cache",
+    "NodeAffinitySchedulingStrategy.__dict__: node_id, soft, _spill_on_unavailable, _fail_on_unavailable",
+    "PlacementGroupSchedulingStrategy.__dict__: as its constructor's arguments",
+    "In.__dict__: values",
     "ray.experimental.internal_kv._internal_kv_get('extra_usage_tag_gcs_storage', namespace='usage_stats')",
 )
 

@@ -87,6 +87,9 @@ class PlacementGroup:
     def __hash__(self) -> int:
         return hash(self.id)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PlacementGroup, (self.id, self.bundle_cache)
+
     def __repr__(self) -> str:
         return f"PlacementGroup({self.id.hex()})"
 

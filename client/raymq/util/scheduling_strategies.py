@@ -1,6 +1,7 @@
 """Where tasks and actors run: the strategies for ``.options(scheduling_strategy=...)``, under Ray's names.
 
-Beside these there are ``"DEFAULT"`` and ``"SPREAD"``. What is checked of them is checked when they are made.
+Beside these there are ``"DEFAULT"`` and ``"SPREAD"``. All of them travel as calls of their constructors, which on the
+way to the cluster are Ray's: the state of Ray's own objects is Ray's business.
 """
 
 from __future__ import annotations
@@ -34,6 +35,13 @@ class PlacementGroupSchedulingStrategy:
         self.placement_group_bundle_index = placement_group_bundle_index
         self.placement_group_capture_child_tasks = placement_group_capture_child_tasks
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (
+            self.placement_group,
+            self.placement_group_bundle_index,
+            self.placement_group_capture_child_tasks,
+        )
+
 
 class NodeAffinitySchedulingStrategy:
     """Run on a certain node.
@@ -64,6 +72,9 @@ class NodeAffinitySchedulingStrategy:
         if _fail_on_unavailable and soft:
             raise ValueError("_fail_on_unavailable is for soft=False: a soft strategy goes elsewhere")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.node_id, self.soft, self._spill_on_unavailable, self._fail_on_unavailable)
+
 
 # --- by labels
 
@@ -77,6 +88,9 @@ class _Values:
             if not isinstance(value, str):
                 raise ValueError(f"{name}() takes the values of a label as str, not {value!r}")  # noqa: TRY004 - as Ray
         self.values = list(values)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(self.values)
 
 
 class In(_Values):
@@ -131,7 +145,6 @@ class NodeLabelSchedulingStrategy:
             raise ValueError("NodeLabelSchedulingStrategy() asks for nothing: hard and soft are both empty")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Ray's has a state of its own, which its constructor knows.
         return functools.partial(NodeLabelSchedulingStrategy, dict(self.hard), soft=dict(self.soft)), ()
 
 
