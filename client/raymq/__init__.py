@@ -21,7 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from raymq import exceptions
+    from raymq import actor, exceptions, runtime_context, util
     from raymq.actors import ActorClass, ActorHandle, ActorMethod, method
     from raymq.api import (
         available_resources,
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
         detach,
         get,
         get_actor,
+        get_gpu_ids,
+        get_runtime_context,
         init,
         is_initialized,
         keep,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
         put,
         remote,
         shutdown,
+        timeline,
         unpublish,
         wait,
     )
@@ -83,6 +86,17 @@ if TYPE_CHECKING:
     )
     from raymq.functions import RemoteFunction
     from raymq.generators import ObjectRefGenerator
+    from raymq.ids import (
+        ActorClassID,
+        ActorID,
+        FunctionID,
+        JobID,
+        NodeID,
+        PlacementGroupID,
+        TaskID,
+        UniqueID,
+        WorkerID,
+    )
     from raymq.info import SessionInfo
     from raymq.keeping import Kept
     from raymq.protocol.version import __version__
@@ -92,7 +106,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ActorClass",
+    "ActorClassID",
     "ActorHandle",
+    "ActorID",
     "ActorLost",
     "ActorMethod",
     "AddressError",
@@ -100,11 +116,14 @@ __all__ = [
     "ConnectError",
     "ConnectTimeout",
     "ForkedSession",
+    "FunctionID",
+    "JobID",
     "Kept",
     "LimitReached",
     "NameNotResolved",
     "NoBridge",
     "NoCluster",
+    "NodeID",
     "NotABroker",
     "NotConfirmed",
     "NotConnected",
@@ -118,6 +137,7 @@ __all__ = [
     "ObjectRefGenerator",
     "PayloadError",
     "PayloadTooLarge",
+    "PlacementGroupID",
     "ProtocolMismatch",
     "Publication",
     "PublicationError",
@@ -132,8 +152,12 @@ __all__ = [
     "SessionError",
     "SessionInfo",
     "SessionLost",
+    "TaskID",
+    "UniqueID",
+    "WorkerID",
     "WrongSession",
     "__version__",
+    "actor",
     "available_resources",
     "cancel",
     "client",
@@ -143,6 +167,8 @@ __all__ = [
     "exceptions",
     "get",
     "get_actor",
+    "get_gpu_ids",
+    "get_runtime_context",
     "init",
     "is_initialized",
     "keep",
@@ -155,10 +181,15 @@ __all__ = [
     "published",
     "put",
     "remote",
+    "runtime_context",
     "shutdown",
+    "timeline",
     "unpublish",
+    "util",
     "wait",
 ]
+
+_MODULES = ("actor", "exceptions", "runtime_context", "util")
 
 _HOMES = (
     "raymq.protocol.version",
@@ -167,6 +198,7 @@ _HOMES = (
     "raymq.functions",
     "raymq.generators",
     "raymq.actors",
+    "raymq.ids",
     "raymq.info",
     "raymq.keeping",
     "raymq.publications",
@@ -181,8 +213,8 @@ def __getattr__(name: str) -> Any:
     The broker and the bridge import ``raymq.protocol``, and with it this package: they must not get the client, its
     threads and its pickling for that.
     """
-    if name == "exceptions":
-        return import_module("raymq.exceptions")
+    if name in _MODULES:
+        return import_module(f"raymq.{name}")
     for home in _HOMES if name in __all__ else ():
         module = import_module(home)
         if hasattr(module, name):

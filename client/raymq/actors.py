@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from raymq.errors import ActorLost
 from raymq.functions import Callee, Definition
+from raymq.ids import ActorID
 from raymq.options import ACTOR_OPTIONS, METHOD_OPTIONS, check_options, is_held_back, returned
 from raymq.protocol.messages import HELD_BACK, STREAMING
 from raymq.refs import Held, Hold
@@ -87,6 +88,13 @@ class ActorHandle(Held):
         super().__init__(life, hold)
         self._class_name = class_name
         self._shape = shape
+
+    @property
+    def _actor_id(self) -> ActorID:
+        """Ray's own id of the actor, under the name by which many programs ask for it. Asks the cluster."""
+        return cast(ActorID, self._life.request("actor_id", (self,), {}, held=self))
+
+    _ray_actor_id = _actor_id
 
     def __getattr__(self, name: str) -> ActorMethod:
         if name in self._shape or name in EVERY_ACTOR:

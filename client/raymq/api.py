@@ -7,6 +7,7 @@ from typing import Any
 
 from raymq.actors import ActorHandle
 from raymq.connecting import open_session
+from raymq.context import RuntimeContext
 from raymq.decorating import decorate
 from raymq.errors import NotConnected
 from raymq.generators import ObjectRefGenerator
@@ -286,3 +287,18 @@ def cluster_resources() -> dict[str, float]:
 def available_resources() -> dict[str, float]:
     """``Session.available_resources`` of the default session."""
     return current_session().available_resources()
+
+
+def get_gpu_ids() -> list[Any]:
+    """``Session.get_gpu_ids`` of the default session."""
+    return current_session().get_gpu_ids()
+
+
+def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
+    """``Session.timeline`` of the default session."""
+    return current_session().timeline(filename)
+
+
+def get_runtime_context() -> RuntimeContext:
+    """``Session.get_runtime_context`` of the default session."""
+    return current_session().get_runtime_context()

@@ -160,6 +160,8 @@ class Packer:
                 return remote_errors.from_description(*fields)
             if kind == "exception":
                 return getattr(exceptions, fields[0])
+            if kind == "name":
+                return pickling.raymq_class(*fields)
             raise NotUnpicklable(f"the value mentions a {kind}, which has no meaning on a client")
 
         return pickling.loads(payload, resolve)

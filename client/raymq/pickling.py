@@ -9,6 +9,7 @@ It is done in ``reducer_override``, which the C pickler does not ask for ints, s
 from __future__ import annotations
 
 import functools
+import importlib
 import io
 import pickle
 import sys
@@ -163,6 +164,28 @@ def may_be_written_to(payload: Pickled) -> bool:
     return pickle.BYTEARRAY8 in bytes(payload.inband)
 
 
+HOMES_IN_RAY = {
+    "ActorClass": "actor",
+    "ActorHandle": "actor",
+    "ActorMethod": "actor",
+    "RemoteFunction": "remote_function",
+    "RuntimeContext": "runtime_context",
+}
+"""Names of raymq that are in another module of Ray's than one would think."""
+
+
+SHARED = frozenset({
+    *(("", name) for name in ("ActorClassID", "ActorID", "FunctionID", "JobID", "NodeID")),
+    *(("", name) for name in ("PlacementGroupID", "TaskID", "UniqueID", "WorkerID")),
+    *(("util.queue", name) for name in ("Empty", "Full", "Queue")),
+    ("util.placement_group", "PlacementGroup"),
+    *(("util.scheduling_strategies", name) for name in ("In", "NotIn", "Exists", "DoesNotExist")),
+    ("util.scheduling_strategies", "NodeAffinitySchedulingStrategy"),
+    ("util.scheduling_strategies", "PlacementGroupSchedulingStrategy"),
+})  # fmt: skip
+"""Classes of Ray's that clients have, too, by module and name: their instances have the same state on both sides."""
+
+
 def raymq_name(value: Any) -> Fields | None:
     """What stands for a module, function or class of raymq itself: its public name, which is also its name in Ray."""
     if isinstance(value, ModuleType):
@@ -171,6 +194,18 @@ def raymq_name(value: Any) -> Fields | None:
     if isinstance(value, FunctionType | type):
         package, _, module = (value.__module__ or "").partition(".")
         if package == "raymq" and value is not resolve:
-            public = getattr(sys.modules["raymq"], value.__qualname__, None) is value
-            return "name", "" if public else module, value.__qualname__
+            name = value.__qualname__
+            public = getattr(sys.modules["raymq"], name, None) is value
+            return "name", HOMES_IN_RAY.get(name, "" if public else module), name
     return None
+
+
+def raymq_class(module: str, name: str) -> Any:
+    """The class of raymq that stands for one of Ray's.
+
+    Raises:
+        LookupError: there is none.
+    """
+    if (module, name) not in SHARED:
+        raise LookupError(f"there is nothing here for Ray's {'.'.join(filter(None, ('ray', module, name)))}")
+    return getattr(importlib.import_module(".".join(filter(None, ("raymq", module)))), name)

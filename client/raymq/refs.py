@@ -6,9 +6,10 @@ import asyncio
 import concurrent.futures
 from collections import deque
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar, cast
 
 from raymq.errors import ObjectLost, SessionLost
+from raymq.ids import JobID, TaskID
 
 if TYPE_CHECKING:
     from raymq.life import Life
@@ -90,6 +91,28 @@ class ObjectRef(Held, Generic[T_co]):
     __slots__ = ()
 
     _lost = ObjectLost
+
+    def task_id(self) -> TaskID:
+        """The task that makes the object; of an object that was put, the session's driver's. Asks the cluster.
+
+        Raises:
+            Exception: the call could not be made, and so there is no task.
+            ObjectLost: the session was lost.
+        """
+        return cast(TaskID, self._life.request("task_id", (self,), {}, held=self))
+
+    def job_id(self) -> JobID:
+        """The job of that task, which is another session's if the object was published by it. Asks the cluster.
+
+        Raises:
+            Exception: the call could not be made.
+            ObjectLost: the session was lost.
+        """
+        return cast(JobID, self._life.request("job_id", (self,), {}, held=self))
+
+    def is_nil(self) -> bool:
+        """Whether it refers to nothing: never."""
+        return False
 
     def future(self) -> concurrent.futures.Future[T_co]:
         """A ``concurrent.futures.Future`` of the value, completed in a thread of raymq's."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import atexit
 import functools
+import json
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
 from raymq import publications
 from raymq.actors import ActorHandle
 from raymq.completing import Completions
+from raymq.context import RuntimeContext
 from raymq.decorating import decorate
 from raymq.errors import NotConfirmed
 from raymq.generators import ObjectRefGenerator
@@ -323,6 +326,34 @@ class Session:
     def available_resources(self) -> dict[str, float]:
         """The resources of the cluster that nobody uses at the moment."""
         return cast("dict[str, float]", self.request("available_resources"))
+
+    def get_gpu_ids(self) -> list[Any]:
+        """The GPUs that were assigned to the session's driver: none. In tasks and actors it is Ray's own function."""
+        return cast("list[Any]", self.request("get_gpu_ids"))
+
+    def timeline(self, filename: str | None = None) -> list[dict[str, Any]] | None:
+        """What ran when and where, as events that ``chrome://tracing`` shows. Takes a second or more.
+
+        Args:
+            filename: a file on this machine that is written with them, as JSON.
+
+        Returns:
+            The events, or None if they were written to a file.
+
+        Raises:
+            OSError: the file cannot be written.
+            PayloadTooLarge: there are more than fit into one value.
+        """
+        events = cast("list[dict[str, Any]]", self.request("timeline"))
+        if filename is None:
+            return events
+        with Path(filename).open("w", encoding="utf-8") as file:
+            json.dump(events, file)
+        return None
+
+    def get_runtime_context(self) -> RuntimeContext:
+        """What ``ray.get_runtime_context`` tells a driver; in tasks and actors it is Ray's own."""
+        return RuntimeContext(self)
 
     def request(self, operation: str, *args: Any, **kwargs: Any) -> Any:
         """Ask the bridge for an operation, and wait for its answer.

@@ -16,6 +16,9 @@ ASK = """
 import json, os, sys, threading
 from raymq_bridge import cluster
 import ray
+import ray.util.queue
+from ray.util import scheduling_strategies as strategies
+placement_group = sys.modules["ray.util.placement_group"]
 from ray._private.ray_logging import global_worker_stdstream_dispatcher as dispatcher
 
 context = ray.init(address=sys.argv[1], log_to_driver=False, configure_logging=False)
@@ -103,6 +106,7 @@ def starts_nothing_when_it_has_ended():
 
 
 shape = cluster.actor_shape(actor)[1]
+group = placement_group.PlacementGroup.empty()
 CHECKS = {
     "ObjectRef._on_completed(callback)": lambda: calls_back("_on_completed") == [1],
     "ObjectRef._on_ready(callback)": lambda: len(calls_back("_on_ready")) == 1,
@@ -122,6 +126,18 @@ CHECKS = {
     "RayContext.address_info['raylet_socket_name']": socket_is_the_raylets,
     "ray.experimental.internal_kv._internal_kv_get('extra_usage_tag_gcs_storage', namespace='usage_stats')":
         lambda: cluster._storage() == "memory",
+    "Queue.__dict__: maxsize, actor": lambda: set(vars(ray.util.queue.Queue(3))) == {"maxsize", "actor"},
+    "PlacementGroup.__dict__: id, bundle_cache": lambda: set(vars(group)) == {"id", "bundle_cache"},
+    "NodeAffinitySchedulingStrategy.__dict__: node_id, soft, _spill_on_unavailable, _fail_on_unavailable":
+        lambda: vars(strategies.NodeAffinitySchedulingStrategy("1" * 56, True)) == {
+            "node_id": "1" * 56, "soft": True, "_spill_on_unavailable": False, "_fail_on_unavailable": False
+        },
+    "PlacementGroupSchedulingStrategy.__dict__: as its constructor's arguments":
+        lambda: vars(strategies.PlacementGroupSchedulingStrategy(group, 1)) == {
+            "placement_group": group, "placement_group_bundle_index": 1, "placement_group_capture_child_tasks": None
+        },
+    "In.__dict__: values":
+        lambda: [vars(strategies.In("a")), vars(strategies.NotIn("a", "b"))] == [{"values": ["a"]}, {"values": ["a", "b"]}],
     "RAY_ENABLE_AUTO_CONNECT": starts_nothing_when_it_has_ended,  # the last one
 }
 told = {}

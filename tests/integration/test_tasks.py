@@ -174,6 +174,40 @@ def test_names_imported_from_raymq_work_on_a_worker(session: ray.Session) -> Non
     assert ray.get(work.remote()) == "KeyError"
 
 
+def test_names_that_are_elsewhere_in_ray(session: ray.Session) -> None:
+    from raymq import ActorHandle, RemoteFunction
+
+    @ray.remote(num_cpus=0)
+    class Actor: ...
+
+    @ray.remote
+    def kinds(actor: Any) -> list[bool]:
+        return [isinstance(actor[0], ActorHandle), isinstance(add, RemoteFunction)]
+
+    assert ray.get(kinds.remote([Actor.remote()])) == [True, True]
+
+
+def test_attributes_with_the_name_of_a_module_of_raymq(session: ray.Session) -> None:
+    """cloudpickle takes ``add.options`` beside ``ray`` for ``ray.options``, and wants that on the worker, too."""
+
+    @ray.remote
+    def call_with_options() -> int:
+        return int(ray.get(add.options(num_cpus=0).remote(1, 2)))
+
+    assert ray.get(call_with_options.remote()) == 3
+
+
+def test_a_module_that_ray_has_not(session: ray.Session) -> None:
+    from raymq import duration
+
+    @ray.remote
+    def use_it() -> float:
+        return duration.parse("ttl", "1m")
+
+    with pytest.raises(AttributeError, match=r"ray\.duration"):
+        ray.get(use_it.remote())
+
+
 def test_a_call_that_does_not_fit_is_refused_at_once() -> None:
     with pytest.raises(TypeError, match="missing a required argument: 'x'"):
         do_work.remote()

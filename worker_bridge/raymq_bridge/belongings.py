@@ -203,7 +203,8 @@ class Belongings:
             return "error", describe(value), getattr(value, "cause", None)
         if cluster.is_error_class(value):
             return "exception", value.__name__
-        return None
+        shared = cluster.shared_class(value) if isinstance(value, type) else None
+        return ("name", *shared) if shared is not None else None
 
     def _hand_out(self, refs: list[int], value: Any) -> int:
         number = self.table.hand_out(value)

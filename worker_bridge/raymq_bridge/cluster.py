@@ -6,12 +6,17 @@ Ray moves it. Everything else is Ray's public API.
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
+import functools
+import importlib
 import inspect
 import io
 import os
 import socket
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Generator, Sequence
+from types import ModuleType
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -20,10 +25,12 @@ os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else a call that comes after the 
 import ray
 import ray.exceptions
 import ray.util
+import ray.util.queue
 from ray._private.ray_logging import global_worker_stdstream_dispatcher
 from ray._private.worker import print_worker_logs
 from ray.experimental import internal_kv
 
+from raymq.pickling import SHARED
 from raymq.protocol.messages import HELD_BACK, STREAMING
 from raymq_bridge.sentry import Place, peer_of
 
@@ -44,6 +51,11 @@ INTERNALS = (
     "ray._private.ray_logging.global_worker_stdstream_dispatcher",
     "ray._private.worker.print_worker_logs",
     "RayContext.address_info['raylet_socket_name']",
+    "Queue.__dict__: maxsize, actor",
+    "PlacementGroup.__dict__: id, bundle_cache",
+    "NodeAffinitySchedulingStrategy.__dict__: node_id, soft, _spill_on_unavailable, _fail_on_unavailable",
+    "PlacementGroupSchedulingStrategy.__dict__: as its constructor's arguments",
+    "In.__dict__: values",
     "ray.experimental.internal_kv._internal_kv_get('extra_usage_tag_gcs_storage', namespace='usage_stats')",
 )
 
@@ -321,6 +333,12 @@ def is_error_class(value: Any) -> bool:
     return isinstance(value, type) and value.__module__ == ray.exceptions.__name__
 
 
+def shared_class(value: type) -> tuple[str, str] | None:
+    """Module and name, within ray, of a class that clients have, too; None for any other."""
+    found = _SHARED.get((str(value.__module__), value.__qualname__))
+    return found[1] if found is not None and found[0] is value else None
+
+
 def task_error(task: tuple[Any, ...], cause: BaseException | None) -> Any:
     """A ``RayTaskError`` as a client describes one that it hands on.
 
@@ -339,13 +357,23 @@ def task_error(task: tuple[Any, ...], cause: BaseException | None) -> Any:
 def named(module: str, name: str = "") -> Any:
     """What a module of raymq, or a name in it, means on a worker: the same in ray.
 
+    Where Ray has no such module, an empty one stands for it: cloudpickle sends along every module of a package that a
+    function mentions whose name is also that of an attribute in there (``ray`` and ``options``, say).
+
     Raises:
-        AttributeError: ray has no such thing.
+        AttributeError: ray has no such name.
     """
-    found: Any = ray
-    for part in (*filter(None, module.split(".")), *filter(None, name.split("."))):
-        found = getattr(found, part)
-    return found
+    full = ".".join(filter(None, ("ray", module)))
+    try:
+        found: Any = importlib.import_module(full)
+    except ModuleNotFoundError as error:
+        if not f"{full}.".startswith(f"{error.name}."):
+            raise  # Ray has it, but not what it needs
+        found = ModuleType(full, "A module of raymq that Ray has not.")
+    return functools.reduce(getattr, filter(None, name.split(".")), found)
+
+
+_SHARED = {(kind.__module__, kind.__qualname__): (kind, where) for where in SHARED for kind in [named(*where)]}
 
 
 # --- requests
@@ -361,6 +389,56 @@ def cancel(reference: Any, *, force: bool = False, recursive: bool = True) -> No
     ray.cancel(reference, force=force, recursive=recursive)
 
 
+CONTEXT = frozenset({
+    "get_job_id", "get_node_id", "namespace", "get_worker_id", "get_temp_dir", "get_session_name", "gcs_address",
+    "get_runtime_env_string", "should_capture_child_tasks_in_placement_group", "get_accelerator_ids",
+})  # fmt: skip
+"""What a driver's runtime context can tell."""
+
+
+def runtime_context(name: str) -> Any:
+    """What the runtime context of this driver says under a name."""
+    if name not in CONTEXT:
+        raise ValueError(f"the runtime context of a driver has no {name!r}")
+    told = getattr(ray.get_runtime_context(), name)
+    return told() if callable(told) else told
+
+
+def placement_group_ready(group: Any) -> Any:
+    """A reference that is ready when a placement group is."""
+    return group.ready()
+
+
+def task_id(reference: Any) -> Any:
+    """The id of the task that makes an object."""
+    return reference.task_id()
+
+
+def job_id(reference: Any) -> Any:
+    """The id of the job of that task."""
+    return reference.job_id()
+
+
+def actor_id(handle: Any) -> Any:
+    """The id of an actor."""
+    return handle._actor_id
+
+
+def timeline() -> Generator[Any, Any, list[dict[str, Any]]]:
+    """The events of the cluster's tasks. An operation in steps: Ray sleeps for a second in there."""
+    told: concurrent.futures.Future[list[dict[str, Any]]] = concurrent.futures.Future()
+
+    def ask() -> None:
+        try:
+            told.set_result(ray.timeline())
+        except Exception as error:  # Ray's own, of any kind
+            told.set_exception(error)
+
+    threading.Thread(target=ask, name="raymq_timeline", daemon=True).start()
+    yield told.add_done_callback
+    return told.result()
+
+
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "kill": kill,
     "cancel": cancel,
@@ -370,5 +448,18 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "nodes": ray.nodes,
     "cluster_resources": ray.cluster_resources,
     "available_resources": ray.available_resources,
+    "runtime_context": runtime_context,
+    "node_ip_address": ray.util.get_node_ip_address,
+    "queue": ray.util.queue.Queue,
+    "placement_group": ray.util.placement_group,
+    "placement_group_ready": placement_group_ready,
+    "remove_placement_group": ray.util.remove_placement_group,
+    "get_placement_group": ray.util.get_placement_group,
+    "placement_group_table": ray.util.placement_group_table,
+    "task_id": task_id,
+    "job_id": job_id,
+    "actor_id": actor_id,
+    "get_gpu_ids": ray.get_gpu_ids,
+    "timeline": timeline,
 }
 """What a client may ask for by name."""
