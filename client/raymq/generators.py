@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import logging
@@ -14,6 +13,8 @@ from raymq.refs import Held, Hold, ObjectRef
 from raymq.waiting import Waiter
 
 if TYPE_CHECKING:
+    import asyncio
+
     from raymq.life import Life
 
 log = logging.getLogger("raymq")
@@ -80,6 +81,8 @@ class ObjectRefGenerator(Held):
                 return item
             if done:
                 raise StopAsyncIteration
+            import asyncio
+
             loop = asyncio.get_running_loop()
             woken: asyncio.Future[None] = loop.create_future()
             waiter = Waiter(1, functools.partial(_ring, loop, woken))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import functools
 import itertools
@@ -31,6 +30,8 @@ from raymq.waiting import Ledger, Pending, Waiter
 from raymq.wire import Wire
 
 if TYPE_CHECKING:
+    import concurrent.futures
+
     from raymq.session import Session
 
 
@@ -236,6 +237,8 @@ class Life:
 
     def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
         """A future of a reference's value."""
+        import concurrent.futures
+
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         pending = self._want({self.packer.own(ref): ref}, None)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 from collections import deque
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar, cast
@@ -11,7 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar, cas
 from raymq.errors import ObjectLost, SessionLost
 from raymq.ids import JobID, TaskID
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a program that has no coroutines does not pay for asyncio: a third of the import
+    import asyncio
+    import concurrent.futures
+
     from raymq.life import Life
 
 T_co = TypeVar("T_co", covariant=True)
@@ -120,6 +121,8 @@ class ObjectRef(Held, Generic[T_co]):
 
     def as_future(self) -> asyncio.Future[T_co]:
         """An ``asyncio.Future`` of the value, in the running event loop."""
+        import asyncio
+
         return asyncio.wrap_future(self.future())
 
     def __await__(self) -> Generator[Any, None, T_co]:

@@ -19,7 +19,7 @@ from raymq import packets
 from raymq.connection import Connection, Ended, Event, State
 from raymq.errors import RemoteProtocolError
 from raymq.protocol.channel import MESSAGE_COST, Arrived, Delivered, Received
-from raymq.protocol.limits import MESSAGE_MAX, REFS_PER_MESSAGE, Timing
+from raymq.protocol.limits import INLINE_MAX, MESSAGE_MAX, REFS_PER_MESSAGE, Timing
 from raymq.protocol.messages import Coming, Detach, Goodbye, Message, Pickled, Release
 from raymq.protocol.route import Lane
 from raymq.waking import Waker
@@ -27,16 +27,21 @@ from raymq.waking import Waker
 log = logging.getLogger("raymq")
 
 BACKLOG_MAX = 64 << 20
-"""Bytes that may wait to be sent before a call waits too."""
+"""Bytes that may wait to be sent on a lane before a call that adds to them waits too."""
 
-DRAIN = 100
-"""Packets taken from one socket before the other things get their turn."""
+DRAIN = {Lane.CALLS: 100, Lane.BULK: 8}
+"""Packets taken from a lane's socket before the other things get their turn; those of the bulk lane have 1 MiB."""
 
 
 class _Posted(NamedTuple):
     message: Message
     nbytes: int
     delivered: threading.Event | None
+
+
+def _lane(nbytes: int) -> Lane:
+    """Where so many bytes travel."""
+    return Lane.BULK if nbytes > INLINE_MAX + MESSAGE_COST else Lane.CALLS
 
 
 class Wire:
@@ -69,8 +74,8 @@ class Wire:
         self._outbox: queue.SimpleQueue[_Posted] = queue.SimpleQueue()
         self._waker = Waker()
         self._room = threading.Condition()
-        self._posted = 0
-        self._queued = 0
+        self._posted = dict.fromkeys(Lane, 0)
+        self._queued = dict.fromkeys(Lane, 0)
         self._transfers: dict[int, tuple[int, threading.Event | None]] = {}
         self._finished = False
         self._farewell: Goodbye | Detach | None = None
@@ -84,7 +89,7 @@ class Wire:
     # --- called from any thread
 
     def post(self, message: Message, nbytes: int = 0, *, wait_delivered: bool = False, wait_room: bool = True) -> None:
-        """Queue a message; waits only while more than BACKLOG_MAX bytes are waiting to be sent.
+        """Queue a message; waits only while more than BACKLOG_MAX bytes wait to be sent on the lane that it takes.
 
         Args:
             message: what to send.
@@ -93,15 +98,20 @@ class Wire:
             wait_room: False for what whoever posts it waits for anyway, perhaps not for ever.
         """
         delivered = threading.Event() if wait_delivered else None
+        nbytes += MESSAGE_COST
+        lane = _lane(nbytes)
         with self._room:
-            if wait_room:
-                self._room.wait_for(lambda: self._posted + self._queued < BACKLOG_MAX or self._finished)
-            self._posted += nbytes + MESSAGE_COST
-        self._outbox.put(_Posted(message, nbytes + MESSAGE_COST, delivered))
+            if wait_room and not self._has_room(lane):
+                self._room.wait_for(lambda: self._has_room(lane))
+            self._posted[lane] += nbytes
+        self._outbox.put(_Posted(message, nbytes, delivered))
         self._waker.wake()
         if delivered is not None:
             while not delivered.wait(1.0) and not self._finished:
                 pass
+
+    def _has_room(self, lane: Lane) -> bool:
+        return self._posted[lane] + self._queued[lane] < BACKLOG_MAX or self._finished
 
     def close(self, farewell: Goodbye | Detach, timeout: float) -> bool:
         """Say this after everything that was posted; False if it was not confirmed in time."""
@@ -177,9 +187,9 @@ class Wire:
             ready: dict[Any, int] = dict(poller.poll(int(max(0.0, wait) * 1000) + (wait > 0)))
             if self._waker.fileno() in ready:
                 self._waker.clear()
-            for dealer in lanes.values():
+            for lane, dealer in lanes.items():
                 if dealer in ready:
-                    self._drain(dealer)
+                    self._drain(dealer, DRAIN[lane])
 
     def _send(self, dealer: zmq.Socket[bytes], frames: Sequence[Any]) -> None:
         try:
@@ -187,8 +197,8 @@ class Wire:
         except zmq.Again:
             log.debug("a packet was dropped: the broker does not take any; it will be sent again")
 
-    def _drain(self, dealer: zmq.Socket[bytes]) -> None:
-        for frames in packets.received(dealer, DRAIN):
+    def _drain(self, dealer: zmq.Socket[bytes], limit: int) -> None:
+        for frames in packets.received(dealer, limit):
             try:
                 events = self._connection.receive([frame.buffer for frame in frames], time.monotonic())
             except RemoteProtocolError as error:
@@ -213,13 +223,13 @@ class Wire:
         # The order matters: what was dropped by now was last used in messages that are in the outbox by now.
         dropped = [self._dropped.popleft() for _ in range(len(self._dropped))]
         channel = self._connection.channel
-        taken = 0
+        taken = dict.fromkeys(Lane, 0)
         while True:
             try:
                 message, nbytes, delivered = self._outbox.get_nowait()
             except queue.Empty:
                 break
-            taken += nbytes
+            taken[_lane(nbytes)] += nbytes
             payload: Any = getattr(message, "payload", None)
             if isinstance(payload, Pickled):
                 announced = channel.announce(payload)
@@ -233,8 +243,9 @@ class Wire:
         for start in range(0, len(dropped), REFS_PER_MESSAGE):
             channel.send(Release(dropped[start : start + REFS_PER_MESSAGE]))
         with self._room:
-            self._posted -= taken
-            self._queued += taken  # until it is looked at, after what can go has gone
+            for lane, nbytes in taken.items():
+                self._posted[lane] -= nbytes
+                self._queued[lane] += nbytes  # until it is looked at, after what can go has gone
         if self._stopping is not None:
             self._connection.abandon(tell=self._stopping)
         elif self._farewell is not None:
@@ -242,7 +253,8 @@ class Wire:
 
     def _make_room(self) -> None:
         """Let calls go on that wait because too much waits to be sent."""
-        queued = self._connection.channel.backlog + sum(nbytes for nbytes, _ in self._transfers.values())
+        bulk = sum(nbytes for nbytes, _ in self._transfers.values()) if self._transfers else 0
+        queued = {Lane.CALLS: self._connection.channel.backlog, Lane.BULK: bulk}
         if queued != self._queued:
             with self._room:
                 self._queued = queued

@@ -45,6 +45,20 @@ def test_a_call_that_waits_for_room_is_let_go_when_the_session_ends(
     assert not waiting.is_alive()
 
 
+def test_a_call_does_not_wait_for_room_beside_a_large_put(lonely: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "BACKLOG_MAX", 100_000)
+    large = Pickled(b"", [bytes(1_000_000)])
+    lonely.post(Put(1, large), large.nbytes)
+    lonely.post(Put(3, Pickled(b"")), 0)
+    waiting = threading.Thread(target=lonely.post, args=(Put(5, large), large.nbytes))
+    waiting.start()
+    waiting.join(0.3)
+    assert waiting.is_alive(), "there is no room for another large one"
+    lonely.abandon()
+    waiting.join(30)
+    assert not waiting.is_alive()
+
+
 def test_a_question_does_not_wait_for_room(lonely: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks has a time limit of its own."""
     monkeypatch.setattr(wire, "BACKLOG_MAX", 1000)

@@ -30,8 +30,8 @@ from raymq_bridge.sentry import Place, Sentry
 from raymq_bridge.sharing import Sharing
 from raymq_bridge.shelf import Shelf
 
-DRAIN = 100
-"""Packets taken from one socket before the other things get their turn."""
+DRAIN = {Lane.CALLS: 100, Lane.BULK: 8}
+"""Packets taken from a lane's socket before the other things get their turn; those of the bulk lane have 1 MiB."""
 
 SHUTDOWN_TIME = 10.0
 """Seconds that Ray gets to end the job in good order; then the process just ends, which Ray notices too."""
@@ -122,9 +122,9 @@ class Bridge:
             ready: dict[Any, int] = dict(poller.poll(int(max(0.0, wait) * 1000) + (wait > 0)))
             if self._waker.fileno() in ready:
                 self._waker.clear()
-            for dealer in lanes.values():
+            for lane, dealer in lanes.items():
                 if dealer in ready:
-                    self._drain(dealer)
+                    self._drain(dealer, DRAIN[lane])
         if self._stopping:
             self._end("bridge-stopped", "the bridge of this session was stopped")
         for lane, frames in self._link.poll(time.monotonic())[0]:
@@ -139,8 +139,8 @@ class Bridge:
         except zmq.Again:
             self._counters["dropped"] += 1  # the broker does not read; the stream notices and sends again
 
-    def _drain(self, dealer: zmq.Socket[bytes]) -> None:
-        for frames in packets.received(dealer, DRAIN):
+    def _drain(self, dealer: zmq.Socket[bytes], limit: int) -> None:
+        for frames in packets.received(dealer, limit):
             try:
                 events = self._link.receive([frame.buffer for frame in frames], time.monotonic())
             except RemoteProtocolError as error:

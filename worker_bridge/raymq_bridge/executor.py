@@ -56,6 +56,8 @@ AHEAD_MAX = 256 << 10
 PLAIN = frozenset({bytes, str, int, float, bool, type(None)})
 """Types whose values are pickled without a look at any class."""
 
+PUT = "the value of put()"
+
 NO_VALUE = 0, None
 """Makes the thread of values see whether there is room again."""
 
@@ -66,10 +68,17 @@ class Step(NamedTuple):
     take: Callable[[], None]
 
 
+class Made(NamedTuple):
+    """Stands in a Put for its payload when that is in the cluster already, or why it is not."""
+
+    real: Any
+
+
 class Executor:
     """Carries out a session's messages, in one thread, and sends values back, in another.
 
-    Values that are at hand when they are asked for are sent by whichever thread asks.
+    Ray copies a large value that is put, which takes long and is done in a third thread: calls go on meanwhile. Values
+    that are at hand when they are asked for are sent by whichever thread asks.
 
     Args:
         outbox: takes messages for the client, and word of what has been dealt with.
@@ -100,22 +109,24 @@ class Executor:
         self._values: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
         self._fetches = Fetches()
         self._hurry = threading.Event()
+        self._puts: queue.SimpleQueue[tuple[Arrived, Any] | None] = queue.SimpleQueue()
         self._watched: set[int] = set()
         self._unconsumed = 0
         self._threads = [
             threading.Thread(target=self._guard, args=(run,), name=f"raymq-{name}", daemon=True)
-            for name, run in (("calls", self._run_calls), ("values", self._run_values))
+            for name, run in (("calls", self._run_calls), ("values", self._run_values), ("puts", self._run_puts))
         ]
 
     def start(self) -> None:
-        """Start both threads."""
+        """Start the threads."""
         cluster.listen_to_workers(self._outbox.add_lines)
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Make both threads return, after what has come; does not wait, since a call into Ray may take its time."""
+        """Make the threads return, after what has come; does not wait, since a call into Ray may take its time."""
         self._events.put(None)
+        self._puts.put(None)
         self._to_values(None)
         self._outbox.stop()
 
@@ -153,15 +164,28 @@ class Executor:
                     self._carry_out(self._inbox.take(message))
             elif isinstance(event, Step):
                 event.take()
+            elif isinstance(self._inbox.waits_for(event.transfer), Put):
+                self._put_large(event)
             else:
-                self._carry_out(self._inbox.arrive(event.transfer, event.payload))
-                self._send(Taken(event.payload.nbytes))
+                self._arrived(event, event.payload)
             while self._unconsumed and self._inbox.nbytes <= DEFERRED_MAX:
                 self._unconsumed -= 1
                 self._send(Consumed())
         # A value that never comes may hold this executor for ever: what its client held is not to stay with it.
         self._belongings.clear()
         self._streams.clear()
+
+    def _arrived(self, event: Arrived, payload: Pickled | Made) -> None:
+        self._carry_out(self._inbox.arrive(event.transfer, payload))
+        self._send(Taken(event.payload.nbytes))
+
+    def _put_large(self, event: Arrived) -> None:
+        try:
+            value = self._belongings.load(event.payload)
+        except BaseException as error:
+            self._arrived(event, Made(failed(error, PUT)))
+        else:
+            self._puts.put((event, value))
 
     def _carry_out(self, messages: list[Message]) -> None:
         for message in messages:
@@ -182,10 +206,10 @@ class Executor:
         self._belongings.define(message.function, made)
 
     def _put(self, message: Put) -> None:
-        if not self._belongings.store(message.ref, message.payload):
-            self._make(
-                [message.ref], "the value of put()", lambda: [cluster.put(self._belongings.load(message.payload))]
-            )
+        if isinstance(message.payload, Made):
+            self._enter(message.ref, message.payload.real)
+        elif not self._belongings.store(message.ref, message.payload):
+            self._make([message.ref], PUT, lambda: [cluster.put(self._belongings.load(message.payload))])
 
     def _task(self, message: Task) -> None:
         def call() -> list[Any]:
@@ -218,12 +242,13 @@ class Executor:
                 raise ValueError(f"{len(made)} values are returned where the caller expects {len(numbers)}")
         except BaseException as error:
             failure = failed(error, what)
-            for number in numbers:
-                self._table.add(number, failure, known=False)
-            return
+            made = [failure] * len(numbers)
         for number, real in zip(numbers, made, strict=True):
-            # A generator is no object, though Ray knows it by the reference that is ready at its end.
-            self._table.add(number, real, known=not cluster.is_generator(real))
+            self._enter(number, real)
+
+    def _enter(self, number: int, real: Any) -> None:
+        # A generator is no object, though Ray knows it by the reference that is ready at its end.
+        self._table.add(number, real, known=not isinstance(real, Failed) and not cluster.is_generator(real))
 
     def _fetch(self, message: Fetch) -> None:
         together = Together() if len(message.refs) > 1 else None
@@ -356,6 +381,18 @@ class Executor:
 
     def _end(self, message: Goodbye | Detach) -> None:
         self._farewell(message)
+
+    # --- the thread of large puts
+
+    def _run_puts(self) -> None:
+        while (item := self._puts.get()) is not None:
+            event, value = item
+            try:
+                made = cluster.put(value)
+            except BaseException as error:
+                made = failed(error, PUT)
+            self._later(functools.partial(self._arrived, event, Made(made)))
+            del item, event, value, made
 
     # --- the thread of values
 

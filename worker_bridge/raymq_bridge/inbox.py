@@ -69,7 +69,7 @@ class Inbox:
     def __init__(self) -> None:
         self._deferred: list[_Deferred] = []
         self._blocked: set[Hashable] = set()
-        self._arrived: dict[int, Pickled] = {}
+        self._arrived: dict[int, Any] = {}
         self.nbytes = 0
         """About how many bytes the messages take that wait."""
 
@@ -83,8 +83,16 @@ class Inbox:
         self._defer(deferred)
         return []
 
-    def arrive(self, transfer: int, payload: Pickled) -> list[Message]:
-        """A large payload is complete; what may be carried out now, in order."""
+    def waits_for(self, transfer: int) -> Message | None:
+        """The message whose payload this transfer is."""
+        for message, _ in self._deferred:
+            payload = getattr(message, "payload", None)
+            if isinstance(payload, Coming) and payload.transfer == transfer:
+                return message
+        return None
+
+    def arrive(self, transfer: int, payload: Any) -> list[Message]:
+        """A large payload is complete, or what was made of it already; what may be carried out now, in order."""
         self._arrived[transfer] = payload
         waiting, self._deferred, self._blocked, self.nbytes = self._deferred, [], set(), 0
         ready: list[Message] = []

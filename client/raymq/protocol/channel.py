@@ -222,6 +222,8 @@ class Channel:
             elif isinstance(message, Chunk):
                 events += self._chunk(message.transfer, chunk)
         self._grant_bulk(now)
+        if any(message.transfer not in self._incoming for message, _ in batch if isinstance(message, Chunk)):
+            self.bulk.hurry(now)  # a transfer is complete, and who sent it may wait for that
         return events
 
     def _urge(self, lane: Lane, packets: list[Frames]) -> None:

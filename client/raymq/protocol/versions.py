@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Sequence
-from importlib import metadata
 from typing import Any, NamedTuple
 
 from raymq.protocol.version import PROTOCOL_NEWEST, PROTOCOL_OLDEST, __version__
@@ -23,6 +22,8 @@ class Mismatch(NamedTuple):
 
 def package_versions(names: Sequence[str] = COMPARED_PACKAGES) -> dict[str, str]:
     """The versions of those packages that are installed here, from their metadata: nothing is imported."""
+    from importlib import metadata  # not before it is needed: it takes longer to import than all of the protocol
+
     found = {}
     for name in names:
         try:
