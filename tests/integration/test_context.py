@@ -291,3 +291,21 @@ def test_the_timeline_holds_up_nothing_else(session: ray.Session) -> None:
         meanwhile += 1
     asks.join()
     assert meanwhile > 5
+
+
+def test_a_session_may_end_while_its_timeline_is_made(cluster: Head, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raymq.api._default", None)
+    raised: list[BaseException] = []
+
+    def ask(session: ray.Session) -> None:
+        try:
+            session.timeline()
+        except BaseException as error:
+            raised.append(error)
+
+    with cluster.connect() as own:
+        asks = threading.Thread(target=ask, args=(own,))
+        asks.start()
+        wait_until(lambda: own._life.ledger._replies, "it has been asked for")
+    asks.join()
+    assert [type(error) for error in raised] == [ray.SessionClosed]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import pytest
@@ -20,8 +19,9 @@ pytestmark = pytest.mark.cluster
 class Worker:
     """Does what it is told."""
 
-    def double(self, x: int, seconds: float = 0) -> int:
-        time.sleep(seconds)
+    def double(self, x: int, gate: Any = None) -> int:
+        if gate is not None:
+            gate.get()  # who wants the result opens it, by putting something in
         return 2 * x
 
     @ray.method(num_returns=2)
@@ -53,15 +53,13 @@ def test_the_nodes_address(session: ray.Session) -> None:
 # --- results as they come
 
 
-@ray.remote(num_cpus=0)
-def sleep(seconds: float) -> float:
-    time.sleep(seconds)
-    return seconds
-
-
 def test_as_completed(session: ray.Session) -> None:
-    refs = [sleep.remote(seconds) for seconds in (1.5, 0.0)]
-    assert list(ray.util.as_completed(refs, chunk_size=1)) == [0.0, 1.5]
+    gate = Queue()
+    refs = [Worker.remote().double.remote(1, gate), Worker.remote().double.remote(2)]
+    results = ray.util.as_completed(refs, chunk_size=1)
+    assert next(results) == 4
+    gate.put("open")
+    assert list(results) == [2]
     assert set(ray.util.as_completed(refs, yield_obj_refs=True)) == set(refs)
     with pytest.raises(ValueError, match="chunk_size is 1 or more"):
         next(ray.util.as_completed(refs, chunk_size=0))
@@ -90,30 +88,36 @@ def test_map(session: ray.Session) -> None:
 
 
 def test_results_in_order_and_as_they_are_ready(session: ray.Session) -> None:
-    pool = ActorPool([Worker.remote(), Worker.remote()])
-    for value, seconds in ((1, 1.5), (2, 0), (3, 0)):
-        pool.submit(lambda a, v: a.double.remote(*v), (value, seconds))
+    pool, gate = ActorPool([Worker.remote(), Worker.remote()]), Queue()
+    work = lambda a, v: a.double.remote(*v)
+    for value in ((1, gate), (2,), (3,)):
+        pool.submit(work, value)
     assert not pool.has_free()
     assert pool.pop_idle() is None
-    assert [pool.get_next_unordered() for _ in range(3)] == [4, 6, 2]
+    assert [pool.get_next_unordered(), pool.get_next_unordered()] == [4, 6]
+    gate.put("open")
+    assert pool.get_next_unordered() == 2
     assert pool.has_free()
     with pytest.raises(StopIteration):
         pool.get_next()
     with pytest.raises(StopIteration):
         pool.get_next_unordered()
-    for value, seconds in ((1, 0.5), (2, 0)):
-        pool.submit(lambda a, v: a.double.remote(*v), (value, seconds))
+    gate.put("open")
+    for value in ((1, gate), (2,)):
+        pool.submit(work, value)
     assert [pool.get_next(), pool.get_next()] == [2, 4]
-    for value, seconds in ((1, 1.5), (2, 0)):
-        pool.submit(lambda a, v: a.double.remote(*v), (value, seconds))
+    for value in ((1, gate), (2,)):
+        pool.submit(work, value)
     assert pool.get_next_unordered() == 4
     with pytest.raises(ValueError, match="after get_next_unordered"):
         pool.get_next()
+    gate.put("open")
+    assert pool.get_next_unordered() == 2
 
 
 def test_results_that_do_not_come_in_time(session: ray.Session) -> None:
-    pool = ActorPool([Worker.remote()])
-    slow = lambda a, v: a.double.remote(v, 2)
+    pool, gate = ActorPool([Worker.remote()]), Queue()
+    slow = lambda a, v: a.double.remote(v, gate)
     pool.submit(slow, 1)
     pool.submit(lambda a, v: a.double.remote(v), 2)
     for take in (pool.get_next, pool.get_next_unordered):
@@ -121,12 +125,14 @@ def test_results_that_do_not_come_in_time(session: ray.Session) -> None:
             take(timeout=0.1)
     with pytest.raises(TimeoutError, match="is given up"):
         pool.get_next(timeout=0.1, ignore_if_timedout=True)
+    gate.put("open")
     assert pool.get_next() == 4
     pool.submit(slow, 1)
     with pytest.raises(TimeoutError, match="is given up"):
         pool.get_next_unordered(timeout=0.1, ignore_if_timedout=True)
     assert not pool.has_next()
     assert pool.has_free()
+    gate.put("open")
 
 
 def test_a_map_drops_what_was_submitted_before(session: ray.Session) -> None:
@@ -139,7 +145,7 @@ def test_a_map_drops_what_was_submitted_before(session: ray.Session) -> None:
 
 
 def test_actors_that_fail_stay_and_those_that_die_go(session: ray.Session) -> None:
-    dying, pool = Worker.remote(), ActorPool([])
+    dying, pool, never = Worker.remote(), ActorPool([]), Queue()
     assert not pool.has_free()
     pool.push(dying)
     with pytest.raises(ValueError, match="in this ActorPool already"):
@@ -150,7 +156,7 @@ def test_actors_that_fail_stay_and_those_that_die_go(session: ray.Session) -> No
     with pytest.raises(LookupError):
         pool.get_next()
     assert pool.has_free()
-    pool.submit(lambda a, v: a.double.remote(v, 600), 1)
+    pool.submit(lambda a, v: a.double.remote(v, never), 1)
     pool.submit(lambda a, v: a.double.remote(v), 2)
     ray.kill(dying)
     with pytest.raises(ray.exceptions.ActorDiedError):
