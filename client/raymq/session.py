@@ -343,6 +343,7 @@ class Session:
         Raises:
             OSError: the file cannot be written.
             PayloadTooLarge: there are more than fit into one value.
+            RuntimeError: several threads have asked for it already.
         """
         events = cast("list[dict[str, Any]]", self.request("timeline"))
         if filename is None:

@@ -424,8 +424,20 @@ def actor_id(handle: Any) -> Any:
     return handle._actor_id
 
 
+TIMELINES_MAX = 4
+"""Timelines that may be made at a time, each in a thread of its own."""
+
+_TIMELINE_THREAD = "raymq_timeline"
+
+
 def timeline() -> Generator[Any, Any, list[dict[str, Any]]]:
-    """The events of the cluster's tasks. An operation in steps: Ray sleeps for a second in there."""
+    """The events of the cluster's tasks. An operation in steps: Ray sleeps for a second in there.
+
+    Raises:
+        RuntimeError: as many are being made as may be.
+    """
+    if sum(thread.name == _TIMELINE_THREAD for thread in threading.enumerate()) >= TIMELINES_MAX:
+        raise RuntimeError(f"{TIMELINES_MAX} timelines of this session are being made already: wait for one of them")
     told: concurrent.futures.Future[list[dict[str, Any]]] = concurrent.futures.Future()
 
     def ask() -> None:
@@ -434,7 +446,7 @@ def timeline() -> Generator[Any, Any, list[dict[str, Any]]]:
         except Exception as error:  # Ray's own, of any kind
             told.set_exception(error)
 
-    threading.Thread(target=ask, name="raymq_timeline", daemon=True).start()
+    threading.Thread(target=ask, name=_TIMELINE_THREAD, daemon=True).start()
     yield told.add_done_callback
     return told.result()
 
