@@ -73,7 +73,7 @@ def test_every_value_is_sent_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None
     for number, reference in zip(numbers, references, strict=True):
         executor._table.add(number, reference)
     executor.start()
-    executor.put(Received([Fetch(numbers[:2])]))
+    executor.put(Received([Fetch([number]) for number in numbers[:2]]))
     until(lambda: len(callbacks) == 2)
     callbacks[0](references[0].value)
     until(lambda: not executor._fetches._waiting)  # it is being pickled
@@ -107,7 +107,7 @@ def until(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 @pytest.mark.usefixtures("fake")
 def test_what_is_sent_ahead_is_small_at_hand_and_free_of_references(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raymq_bridge.cluster.on_value", lambda reference, callback: None)
+    monkeypatch.setattr("raymq_bridge.cluster.on_ready", lambda reference, callback: None)
     outbox = Outbox(lambda: None)
     broken: list[Exception] = []
     executor = Executor(outbox, lambda farewell: None, broken.append, 1 << 40, {})
@@ -141,17 +141,21 @@ def test_what_is_sent_ahead_is_small_at_hand_and_free_of_references(monkeypatch:
 @pytest.mark.usefixtures("fake")
 def test_values_that_are_wanted_together_are_sent_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("raymq_bridge.executor.GATHER", 10.0)
-    callbacks: list[Callable[[Any], None]] = []
-    monkeypatch.setattr("raymq_bridge.cluster.on_value", lambda reference, callback: callbacks.append(callback))
+    there: list[Callable[[], None]] = []
+    values: list[Callable[[Any], None]] = []
+    monkeypatch.setattr("raymq_bridge.cluster.on_ready", lambda reference, callback: there.append(callback))
+    monkeypatch.setattr("raymq_bridge.cluster.on_value", lambda reference, callback: values.append(callback))
     outbox = Outbox(lambda: None)
     executor = Executor(outbox, lambda farewell: None, lambda error: None, 1 << 40, {})
-    for number in (1, 3, 5, 7):
-        executor._table.add(number, Reference(number, at_hand=False))
+    references = {number: Reference(number, at_hand=False) for number in (1, 3, 5, 7)}
+    for number, reference in references.items():
+        executor._table.add(number, reference)
     executor.start()
     executor.put(Received([Fetch([1, 3, 5]), Fetch([7])]))
-    until(lambda: len(callbacks) == 4)
-    for callback in callbacks[:2]:
-        callback([1])
+    until(lambda: len(there) == 3 and len(values) == 1)
+    references[1].at_hand = references[5].at_hand = True
+    for callback in there[:2]:
+        callback()
     sent: list[int] = []
 
     def take() -> list[int]:
@@ -161,10 +165,11 @@ def test_values_that_are_wanted_together_are_sent_together(monkeypatch: pytest.M
     begun = time.monotonic()
     until(lambda: executor._values.qsize() == 1)  # the first was taken, and is held back
     assert take() == [], "the third is missing"
-    callbacks[3]([1])
-    until(lambda: len(take()) == 3)
-    assert set(sent) == {1, 3, 7}, "whoever is wanted alone waits for nobody, and takes the others along"
-    callbacks[2]([1])
+    values[0]([7])
+    until(lambda: len(take()) == 2 and len(values) == 2)
+    assert set(sent) == {1, 7}, "whoever is wanted alone waits for nobody, and takes the others along"
+    values[1]([3])  # it is there, but not at hand: in the object store
+    there[2]()
     until(lambda: len(take()) == 4)
     assert time.monotonic() - begun < 9, "the last one of several does not wait"
     executor.stop()

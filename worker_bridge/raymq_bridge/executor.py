@@ -56,6 +56,9 @@ AHEAD_MAX = 256 << 10
 PLAIN = frozenset({bytes, str, int, float, bool, type(None)})
 """Types whose values are pickled without a look at any class."""
 
+THERE = object()
+"""Makes the thread of values ask for a value."""
+
 PUT = "the value of put()"
 
 NO_VALUE = 0, None
@@ -258,7 +261,7 @@ class Executor:
                 self._outbox.wait_for_room()
                 self._send(Value(number, stored))
             elif self._fetches.want(number, together):
-                self._ask(number)
+                self._ask(number, alone=together is None)
 
     def _ahead(self, message: Ahead) -> None:
         """Send what may be wanted soon, as far as it costs little."""
@@ -287,8 +290,8 @@ class Executor:
             self._belongings.take_back(payload.refs)
         return None
 
-    def _ask(self, number: int) -> None:
-        """Ask Ray for a value."""
+    def _ask(self, number: int, *, alone: bool = True) -> None:
+        """Ask Ray for a value; one that is not wanted alone is asked for when it is there, and then it is at hand."""
         try:
             real = self._belongings.real(number)
             if not cluster.is_reference(real):
@@ -298,7 +301,10 @@ class Executor:
             return
         value = cluster.value_at_hand(real)
         if value is cluster.NOT_AT_HAND:
-            cluster.on_value(real, functools.partial(self._on_value, number))
+            if alone:
+                cluster.on_value(real, functools.partial(self._on_value, number))
+            else:
+                cluster.on_ready(real, functools.partial(self._is_there, number))
             return
         if self._fetches.came(number, guess_size(value)) and self._fetches.taken(number):
             self._outbox.wait_for_room()
@@ -309,15 +315,19 @@ class Executor:
     def _on_value(self, number: int, value: Any) -> None:
         """Ray has handed over a value, in a thread of its own, which is not to wait and not to run anybody's code."""
         nbytes = guess_size(value)
-        kept, can_wait = self._fetches.came(number, nbytes), self._fetches.can_wait(number)
+        kept = self._fetches.came(number, nbytes)
         plain = type(value) in PLAIN and nbytes <= INLINE_MAX
-        if plain and kept and not can_wait and self._outbox.has_room and self._values.empty():
+        if plain and kept and self._outbox.has_room and self._values.empty():
             if self._fetches.taken(number):
                 self._send_value(number, value)
             kept = False
             if not self._fetches.has_off:
                 return
-        self._to_values((number, value) if kept else NO_VALUE, hurry=not can_wait)
+        self._to_values((number, value) if kept else NO_VALUE)
+
+    def _is_there(self, number: int) -> None:
+        """Ray has a value, it says in a thread of its own."""
+        self._to_values((number, THERE), hurry=not self._fetches.is_there(number))
 
     def _unfetch(self, message: Unfetch) -> None:
         self._fetches.want_no_more(message.refs)
@@ -399,7 +409,9 @@ class Executor:
     def _run_values(self) -> None:
         while (item := self._next_value()) is not None:
             number, value = item
-            if number:
+            if value is THERE:
+                self._ask(number)
+            elif number:
                 self._outbox.wait_for_room()
                 if self._fetches.taken(number):
                     self._send_value(number, value)

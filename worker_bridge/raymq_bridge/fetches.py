@@ -41,7 +41,7 @@ class Together:
 
     def __init__(self) -> None:
         self.missing = 0
-        """How many of them Ray has not handed over."""
+        """How many of them Ray does not have yet."""
 
 
 class Fetches:
@@ -82,8 +82,7 @@ class Fetches:
         """Ray has handed over a value of about so many bytes; whether it is to be kept until it can be sent."""
         with self._lock:
             self._asked.discard(number)
-            if number in self._together:
-                self._together[number].missing -= 1
+            self._leave(number)
             if number not in self._wanted:
                 self._forget(number)
                 return False
@@ -91,17 +90,22 @@ class Fetches:
                 return True
             cost = max(nbytes, VALUE_COST)
             if not self._fits(cost):
-                self._together.pop(number, None)
                 self._off[number] = cost
                 return False
             self._wait(number, cost)
             return True
 
-    def can_wait(self, number: int) -> bool:
-        """Whether a value that waits is one of several, of which some are still missing."""
+    def is_there(self, number: int) -> bool:
+        """Ray has a value; whether it can wait, being one of several of which some are still missing."""
         with self._lock:
-            together = self._together.get(number)
-            return together is not None and together.missing > 0 and number in self._waiting
+            return self._leave(number)
+
+    def _leave(self, number: int) -> bool:
+        together = self._together.pop(number, None)
+        if together is None:
+            return False
+        together.missing -= 1
+        return together.missing > 0
 
     def taken(self, number: int) -> bool:
         """A value that waited is being sent; whether it is still wanted."""
@@ -146,12 +150,12 @@ class Fetches:
         return not self._waiting or self._total + cost <= self._waiting_max
 
     def _wait(self, number: int, cost: int) -> None:
-        self._total += cost - self._waiting.get(number, 0)
+        self._forget(number)
         self._waiting[number] = cost
+        self._total += cost
 
     def _forget(self, number: int) -> None:
         self._total -= self._waiting.pop(number, 0)
-        self._together.pop(number, None)
 
 
 def guess_size(value: Any, levels: int = LEVELS) -> int:
