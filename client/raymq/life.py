@@ -205,7 +205,7 @@ class Life:
         limit = self._get_limit(wanted, timeout)
         waiter = Waiter(len(wanted))
         if len(numbers) == 1:
-            self._look_ahead(numbers[0])
+            self._look_ahead(numbers[0], refs[0])
         pending = self._want(wanted, waiter)
         try:
             if not waiter.wait(limit):
@@ -219,11 +219,11 @@ class Life:
             self._want_no_more(pending, waiter)
         return [values[number] for number in numbers]
 
-    def _look_ahead(self, number: int) -> None:
+    def _look_ahead(self, number: int, ref: ObjectRef[Any]) -> None:
         """Have the values come along that may be wanted after this one."""
         soon = self.recent.missing(self._ahead.miss(number))
         if soon:
-            self.post(Ahead(soon))
+            self.post(Ahead(soon), held=ref)
 
     def _get_limit(self, wanted: dict[int, ObjectRef[Any]], timeout: float | None) -> float | None:
         """How long a get waits. A timeout of 0 asks what is ready there; the way here takes the time that it takes."""
