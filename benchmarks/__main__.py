@@ -181,9 +181,12 @@ def _machine() -> dict[str, Any]:
 @click.option("--only", default="", metavar="TEXT", help="Only what has this in its name.")
 @click.option("--json", "output", type=click.Path(path_type=Path), help="Write all that was measured to this file.")
 @click.option("--svg", type=click.Path(path_type=Path), help="Draw the chart.")
+@click.option("--markdown", type=click.Path(path_type=Path), help="Write the tables for the documents.")
 @click.option("--check", is_flag=True, help="Fail if a ratio is far below what is expected (expected.json).")
 @click.option("--expect", is_flag=True, help="Make this run's ratios what is expected.")
-def main(quick: bool, only: str, output: Path | None, svg: Path | None, check: bool, expect: bool) -> None:
+def main(
+    quick: bool, only: str, output: Path | None, svg: Path | None, markdown: Path | None, check: bool, expect: bool
+) -> None:
     """Time a native driver, Ray Client and raymq on one cluster, in turn."""
     console = Console(width=None if sys.stdout.isatty() else 120)
     with tempfile.TemporaryDirectory(prefix="rmqb") as base, stage(Path(base)) as here:
@@ -206,6 +209,8 @@ def main(quick: bool, only: str, output: Path | None, svg: Path | None, check: b
         output.write_text(json.dumps(results, indent=1) + "\n")
     if svg is not None:
         report.chart(results, svg)
+    if markdown is not None:
+        markdown.write_text(report.markdown(results))
     if expect:
         report.EXPECTED.write_text(json.dumps(report.ratios(results), indent=1) + "\n")
     if check and (slower := report.check(results)):

@@ -74,11 +74,35 @@ def show(results: dict[str, Any], console: Console) -> None:
     console.print(other)
 
 
+def markdown(results: dict[str, Any]) -> str:
+    """The same for the documents."""
+    machine, rates = results["machine"], results["rates"]
+    lines = [
+        f"Python {machine['python']}, Ray {machine['ray']}, {machine['cpus']} cores, loopback. Rates are medians, per second.",
+        "",
+        "| | native | Ray Client | raymq | raymq / native | raymq / Ray Client |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    found = ratios(results)
+    for row, measured in rates.items():
+        cells = [_figure(median(rates, row, name)) if measured.get(name) else "" for name in _NAMES]
+        cells = ["cannot" if cell == "0" else cell for cell in cells]
+        cells += [_figure(found[key]) if (key := f"{row} / {name}") in found else "" for name in _NAMES[:2]]
+        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    lines += ["", "| | |", "|---|--:|"]
+    lines += [f"| {what} | {_figure(value)} |" for what, value in results["figures"].items()]
+    return "\n".join(lines) + "\n"
+
+
 _NAMES = ("native", "Ray Client", "raymq")
 
 
 def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+LEFT = 1e-3
+"""Where the chart begins: to get a large array, a native driver looks into shared memory, whatever its size."""
 
 
 def chart(results: dict[str, Any], path: Path) -> None:
@@ -94,15 +118,17 @@ def chart(results: dict[str, Any], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(9, 0.42 * len(rows) + 1.2))
     for offset, name, color in ((0.2, "raymq", "#1f6feb"), (-0.2, "Ray Client", "#b0b7c0")):
         parts = [median(rates, row, name) / median(rates, row, "native") for row in rows]
-        bars = axes.barh([place + offset for place in range(len(rows))], parts, 0.38, left=0, color=color, label=name)
-        axes.bar_label(bars, [f"{part:.2g}" if part else "cannot" for part in parts], padding=3, fontsize=8)
+        axes.barh([place + offset for place in range(len(rows))], parts, 0.38, color=color, label=name)
+        for place, part in enumerate(parts):
+            text = f" {part:.2g}" if part else " cannot"
+            axes.text(max(part, LEFT), place + offset, text, va="center", fontsize=8)
     axes.axvline(1, color="#24292f", linewidth=1)
     axes.set_xscale("log")
-    axes.set_xlim(left=1e-3, right=max(200.0, axes.get_xlim()[1]))
+    axes.set_xlim(LEFT, 300.0)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_yticks(range(len(rows)), rows, fontsize=9)
     axes.set_xlabel("rate, as a multiple of a native driver's on the head node")
     axes.legend(loc="lower right", frameon=False)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
