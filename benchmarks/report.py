@@ -78,7 +78,7 @@ def markdown(results: dict[str, Any]) -> str:
     """The same for the documents."""
     machine, rates = results["machine"], results["rates"]
     lines = [
-        f"Python {machine['python']}, Ray {machine['ray']}, {machine['cpus']} cores, loopback. Rates are medians, per second.",
+        f"Python {machine['python']}, Ray {machine['ray']}, {machine['cpus']} cores, loopback; medians, per second.",
         "",
         "| | native | Ray Client | raymq | raymq / native | raymq / Ray Client |",
         "|---|--:|--:|--:|--:|--:|",
