@@ -12,6 +12,9 @@ from collections.abc import Iterable
 AHEAD = 256
 """References that are asked for ahead at a time, at most."""
 
+PAUSE_MAX = 63
+"""References, at most, that are gotten one by one after asking ahead was of no use, until it is tried again."""
+
 FEW = 4
 """References that are asked for ahead while it is not known whether that is of use."""
 
@@ -21,7 +24,8 @@ class Guess:
 
     def __init__(self) -> None:
         self._last = self._step = self._hits = 0
-        self._window = FEW
+        self._window = 0
+        self._pause = self._skip = 0
 
     def hit(self, number: int) -> None:
         """A value was wanted, and was here."""
@@ -30,12 +34,18 @@ class Guess:
 
     def miss(self, number: int) -> Iterable[int]:
         """A value was wanted, and has to be asked for; returns the numbers of those that should come along."""
-        step, before = number - self._last, self._step
-        useful = 2 * self._hits >= self._window
+        step, before, hits = number - self._last, self._step, self._hits
         self._step, self._last, self._hits = step, number, 0
         if step != before or step == 0:
-            self._window = FEW
+            self._window = self._pause = self._skip = 0
             return ()
-        self._window = min(2 * self._window, AHEAD) if useful else FEW
+        if self._skip:
+            self._skip -= 1
+            return ()
+        if 2 * hits < self._window:  # what was asked for ahead did not come: not at hand, too large, ...
+            self._window, self._pause = 0, min(2 * self._pause + 1, PAUSE_MAX)
+            self._skip = self._pause
+            return ()
+        self._window = min(2 * self._window, AHEAD) or FEW
         end = number + step * (self._window + 1)
         return (soon for soon in range(number + step, end, step) if soon > 0)

@@ -28,6 +28,9 @@ class Waker:
                 self._writer.send(b"\0")
             except OSError:
                 pass  # the loop has ended
+            except BaseException:
+                self._awake = False  # an interrupt: who comes next has to try again
+                raise
 
     def clear(self) -> None:
         """There is something to read: the loop is awake, and is going to look at all that it may be woken for."""

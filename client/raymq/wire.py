@@ -103,8 +103,9 @@ class Wire:
         with self._room:
             if wait_room and not self._has_room(lane):
                 self._room.wait_for(lambda: self._has_room(lane))
+            # In this order, an interrupt between the two leaves more room than there is, and not less for ever.
+            self._outbox.put(_Posted(message, nbytes, delivered))
             self._posted[lane] += nbytes
-        self._outbox.put(_Posted(message, nbytes, delivered))
         self._waker.wake()
         if delivered is not None:
             while not delivered.wait(1.0) and not self._finished:

@@ -15,12 +15,7 @@ from raymq.protocol.limits import INLINE_MAX
 from raymq.protocol.messages import Ahead, Fetch, Value
 from raymq_bridge.executor import Executor
 from raymq_bridge.outbox import Outbox
-
-
-class Reference:
-    def __init__(self, value: Any, *, at_hand: bool) -> None:
-        self.value = value
-        self.at_hand = at_hand
+from tests.bridge.fake_ray import Reference, until
 
 
 class Slow(list[Any]):
@@ -44,19 +39,6 @@ class Guessed(list[Any]):
 
     def __reduce__(self) -> Any:
         return list, ([2],)
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray's part is played by ``Reference``."""
-    monkeypatch.setattr("raymq_bridge.cluster.is_reference", lambda value: isinstance(value, Reference))
-    monkeypatch.setattr("raymq_bridge.cluster.is_generator", lambda value: False)
-    monkeypatch.setattr("raymq_bridge.cluster.identity", lambda value: str(id(value)).encode())
-    monkeypatch.setattr("raymq_bridge.cluster.listen_to_workers", lambda callback: None)
-    monkeypatch.setattr(
-        "raymq_bridge.cluster.value_at_hand",
-        lambda reference: reference.value if reference.at_hand else _not_at_hand(),
-    )
 
 
 @pytest.mark.usefixtures("fake")
@@ -90,19 +72,6 @@ def test_every_value_is_sent_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None
     until(all_sent)
     executor.stop()
     assert broken == []
-
-
-def _not_at_hand() -> Any:
-    from raymq_bridge import cluster
-
-    return cluster.NOT_AT_HAND
-
-
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.01)
 
 
 @pytest.mark.usefixtures("fake")

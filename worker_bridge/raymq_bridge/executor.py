@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, NamedTuple
 
+from raymq import pickling
 from raymq.errors import PayloadTooLarge
 from raymq.protocol.channel import Arrived, Received
 from raymq.protocol.limits import INLINE_MAX
@@ -128,8 +129,7 @@ class Executor:
 
     def stop(self) -> None:
         """Make the threads return, after what has come; does not wait, since a call into Ray may take its time."""
-        self._events.put(None)
-        self._puts.put(None)
+        self._puts.put(None)  # and that thread ends the one of calls, which lets go of all
         self._to_values(None)
         self._outbox.stop()
 
@@ -157,6 +157,17 @@ class Executor:
         except Exception as error:
             self._broken(error)
 
+    def _guarded(self, call: Callable[..., None], number: int) -> Callable[..., None]:
+        """For Ray's own threads, where an exception would be lost, and with it a value that somebody waits for."""
+
+        def run(*values: Any) -> None:
+            try:
+                call(number, *values)
+            except Exception as error:
+                self._broken(error)
+
+        return run
+
     # --- the thread of calls
 
     def _run_calls(self) -> None:
@@ -167,8 +178,8 @@ class Executor:
                     self._carry_out(self._inbox.take(message))
             elif isinstance(event, Step):
                 event.take()
-            elif isinstance(self._inbox.waits_for(event.transfer), Put):
-                self._put_large(event)
+            elif isinstance(self._inbox.waits_for(event.transfer), Put) and not event.payload.refs:
+                self._put_large(event)  # what mentions nothing waits for nothing
             else:
                 self._arrived(event, event.payload)
             while self._unconsumed and self._inbox.nbytes <= DEFERRED_MAX:
@@ -281,11 +292,11 @@ class Executor:
         if stored is not None or real is None or not cluster.is_reference(real):
             return stored
         value = cluster.value_at_hand(real)
-        if value is cluster.NOT_AT_HAND or guess_size(value) > AHEAD_MAX:
+        if value is cluster.NOT_AT_HAND or guess_size(value) > INLINE_MAX:
             return None
         with contextlib.suppress(BaseException):  # whoever asks for it is told
             payload = self._belongings.dump(value)
-            if payload.nbytes <= INLINE_MAX and not payload.refs:
+            if payload.nbytes <= INLINE_MAX and not payload.refs and pickling.is_plain(payload):
                 return payload
             self._belongings.take_back(payload.refs)
         return None
@@ -302,9 +313,9 @@ class Executor:
         value = cluster.value_at_hand(real)
         if value is cluster.NOT_AT_HAND:
             if alone:
-                cluster.on_value(real, functools.partial(self._on_value, number))
+                cluster.on_value(real, self._guarded(self._on_value, number))
             else:
-                cluster.on_ready(real, functools.partial(self._is_there, number))
+                cluster.on_ready(real, self._guarded(self._is_there, number))
             return
         if self._fetches.came(number, guess_size(value)) and self._fetches.taken(number):
             self._outbox.wait_for_room()
@@ -403,6 +414,7 @@ class Executor:
                 made = failed(error, PUT)
             self._later(functools.partial(self._arrived, event, Made(made)))
             del item, event, value, made
+        self._events.put(None)
 
     # --- the thread of values
 
@@ -433,6 +445,7 @@ class Executor:
         if payload.nbytes > INLINE_MAX and not self._outbox.holds_little:
             self._belongings.take_back(payload.refs)
             self._fetches.put_off(number)
+            self._to_values(NO_VALUE)  # there may have come to be room meanwhile
         else:
             self._send(answer)
 

@@ -128,6 +128,7 @@ class Outbox:
         with self._room:
             self._stopped = True
             self._room.notify_all()
+        self._messages.clear()
 
     # --- the loop
 
