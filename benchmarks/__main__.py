@@ -42,7 +42,7 @@ class Benchmark:
         self._console = console
         self._only = only
         self._quick = quick
-        self._rounds, self._seconds = (3, 0.4) if quick else (7, 2.0)
+        self._rounds, self._seconds = (2, 0.4) if quick else (7, 2.0)
 
     def _wanted(self, what: str) -> bool:
         if self._only not in what:
