@@ -77,6 +77,7 @@ if TYPE_CHECKING:
         ProtocolMismatch,
         PublicationError,
         PythonMismatch,
+        RayIsThere,
         RayMismatch,
         RaymqError,
         Refused,
@@ -105,6 +106,7 @@ if TYPE_CHECKING:
     from raymq.publications import Publication
     from raymq.refs import ObjectID, ObjectRef
     from raymq.session import Session
+    from raymq.standing_in import install_as_ray
 
 __all__ = [
     "ActorClass",
@@ -147,6 +149,7 @@ __all__ = [
     "Publication",
     "PublicationError",
     "PythonMismatch",
+    "RayIsThere",
     "RayMismatch",
     "RaymqError",
     "Refused",
@@ -176,6 +179,7 @@ __all__ = [
     "get_gpu_ids",
     "get_runtime_context",
     "init",
+    "install_as_ray",
     "is_initialized",
     "keep",
     "kept",
@@ -212,6 +216,7 @@ _HOMES = (
     "raymq.publications",
     "raymq.session",
     "raymq.api",
+    "raymq.standing_in",
 )
 
 

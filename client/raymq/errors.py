@@ -32,6 +32,7 @@
     * ``ForkedSession``: a session was used in a forked child process
 
   * ``NotOnClient`` (also an ``AttributeError``): a name of Ray's that works inside of the cluster only
+  * ``RayIsThere`` (also an ``ImportError``): raymq cannot take the place of a Ray that is installed
 
   * ``PublicationError``: something cannot be published
 
@@ -65,6 +66,10 @@ class RaymqError(Exception):
 
 class NotOnClient(RaymqError, AttributeError):
     """Ray has a name that clients do not have; the message says why, and what to do instead."""
+
+
+class RayIsThere(RaymqError, ImportError):
+    """raymq cannot stand in for Ray under its name: there is a Ray, or another module of that name."""
 
 
 class ConnectError(RaymqError, ConnectionError):
