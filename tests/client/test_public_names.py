@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 
 import pytest
 
@@ -34,6 +35,7 @@ def test_what_is_not_on_a_client_says_why_and_what_to_do(name: str) -> None:
     assert message.endswith(".")
     assert ": " in ABSENT[name]
     assert name not in raymq.__all__
+    assert find_spec(f"raymq.{name}") is None
 
 
 def test_other_names_are_plainly_missing() -> None:
