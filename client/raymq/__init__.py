@@ -21,9 +21,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from raymq import actor, exceptions, runtime_context, util
+    from raymq import actor, client_builder, exceptions, remote_function, runtime_context, types, util
     from raymq.actors import ActorClass, ActorHandle, ActorMethod, method
     from raymq.api import (
+        ClientBuilder,
         available_resources,
         cancel,
         client,
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
         NotConfirmed,
         NotConnected,
         NothingListens,
+        NotOnClient,
         NotPicklable,
         NotPublishable,
         NotPublished,
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
         ProtocolMismatch,
         PublicationError,
         PythonMismatch,
+        RayIsThere,
         RayMismatch,
         RaymqError,
         Refused,
@@ -101,8 +104,9 @@ if TYPE_CHECKING:
     from raymq.keeping import Kept
     from raymq.protocol.version import __version__
     from raymq.publications import Publication
-    from raymq.refs import ObjectRef
+    from raymq.refs import ObjectID, ObjectRef
     from raymq.session import Session
+    from raymq.standing_in import install_as_ray
 
 __all__ = [
     "ActorClass",
@@ -113,6 +117,7 @@ __all__ = [
     "ActorMethod",
     "AddressError",
     "AlreadyPublished",
+    "ClientBuilder",
     "ConnectError",
     "ConnectTimeout",
     "ForkedSession",
@@ -127,11 +132,13 @@ __all__ = [
     "NotABroker",
     "NotConfirmed",
     "NotConnected",
+    "NotOnClient",
     "NotPicklable",
     "NotPublishable",
     "NotPublished",
     "NotUnpicklable",
     "NothingListens",
+    "ObjectID",
     "ObjectLost",
     "ObjectRef",
     "ObjectRefGenerator",
@@ -142,6 +149,7 @@ __all__ = [
     "Publication",
     "PublicationError",
     "PythonMismatch",
+    "RayIsThere",
     "RayMismatch",
     "RaymqError",
     "Refused",
@@ -161,6 +169,7 @@ __all__ = [
     "available_resources",
     "cancel",
     "client",
+    "client_builder",
     "cluster_resources",
     "connect",
     "detach",
@@ -170,6 +179,7 @@ __all__ = [
     "get_gpu_ids",
     "get_runtime_context",
     "init",
+    "install_as_ray",
     "is_initialized",
     "keep",
     "kept",
@@ -181,15 +191,17 @@ __all__ = [
     "published",
     "put",
     "remote",
+    "remote_function",
     "runtime_context",
     "shutdown",
     "timeline",
+    "types",
     "unpublish",
     "util",
     "wait",
 ]
 
-_MODULES = ("actor", "exceptions", "runtime_context", "util")
+_MODULES = ("actor", "client_builder", "exceptions", "remote_function", "runtime_context", "types", "util")
 
 _HOMES = (
     "raymq.protocol.version",
@@ -204,6 +216,7 @@ _HOMES = (
     "raymq.publications",
     "raymq.session",
     "raymq.api",
+    "raymq.standing_in",
 )
 
 
@@ -212,6 +225,9 @@ def __getattr__(name: str) -> Any:
 
     The broker and the bridge import ``raymq.protocol``, and with it this package: they must not get the client, its
     threads and its pickling for that.
+
+    Raises:
+        NotOnClient: Ray has the name, and clients have not.
     """
     if name in _MODULES:
         return import_module(f"raymq.{name}")
@@ -220,7 +236,7 @@ def __getattr__(name: str) -> Any:
         if hasattr(module, name):
             globals()[name] = value = getattr(module, name)
             return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise import_module("raymq.absent").missing(__name__, name)
 
 
 def __dir__() -> list[str]:

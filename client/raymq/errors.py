@@ -31,6 +31,9 @@
     * ``WrongSession`` (also a ``ValueError``): a reference was used with a session that is not its own
     * ``ForkedSession``: a session was used in a forked child process
 
+  * ``NotOnClient`` (also an ``AttributeError``): a name of Ray's that works inside of the cluster only
+  * ``RayIsThere`` (also an ``ImportError``): raymq cannot take the place of a Ray that is installed
+
   * ``PublicationError``: something cannot be published
 
     * ``NotPublished`` (also a ``KeyError``): nothing is published under that name
@@ -59,6 +62,14 @@ from raymq.exceptions import ActorDiedError, ObjectLostError
 
 class RaymqError(Exception):
     """Base of every error that raymq raises on its own account."""
+
+
+class NotOnClient(RaymqError, AttributeError):
+    """Ray has a name that clients do not have; the message says why, and what to do instead."""
+
+
+class RayIsThere(RaymqError, ImportError):
+    """raymq cannot stand in for Ray under its name: there is a Ray, or another module of that name."""
 
 
 class ConnectError(RaymqError, ConnectionError):

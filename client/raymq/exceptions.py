@@ -252,3 +252,6 @@ BY_NAME: dict[str, type[RayError]] = {
     name: value for name, value in list(globals().items()) if isinstance(value, type) and issubclass(value, RayError)
 }
 """Every class above, by its name: Ray's exceptions cross the wire by name."""
+
+RAY_EXCEPTION_TYPES = list(BY_NAME.values())
+"""All of them. (Ray's own list leaves some out.)"""

@@ -130,3 +130,7 @@ class ObjectRef(Held, Generic[T_co]):
 
     def __repr__(self) -> str:
         return f"ObjectRef({self.hex()})"
+
+
+ObjectID = ObjectRef
+"""Another name of Ray's for it."""

@@ -54,3 +54,17 @@ def test_the_command_line_says_what_it_needs() -> None:
     done = subprocess.run([sys.executable, "-m", "raymq_cli"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert 'pip install "raymq[head]"' in done.stderr
+
+
+def test_a_program_that_imports_ray_gets_raymq() -> None:
+    """With the wheel itself; what else there is to it is in tests/client/test_standing_in.py."""
+    program = """
+import raymq
+raymq.install_as_ray()
+import ray, ray.exceptions
+from ray.util import ActorPool
+from ray.util.queue import Queue
+print(ray is raymq, ActorPool.__module__, Queue.__module__, hasattr(ray, "data"))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "True raymq.util.actor_pool raymq.util.queue False\n", done.stderr

@@ -3,10 +3,11 @@
 In tasks and actors each of these names is Ray's own.
 """
 
-from __future__ import annotations
+# No "from __future__ import annotations": that would be an attribute of this module, and is one of Ray's names.
 
 from typing import Any
 
+from raymq.absent import missing
 from raymq.api import current_session
 from raymq.util import scheduling_strategies
 from raymq.util.actor_pool import ActorPool
@@ -49,3 +50,7 @@ def list_named_actors(all_namespaces: bool = False) -> list[Any]:
 def get_node_ip_address() -> str:
     """The address of the node on which the session's driver runs, as the cluster knows it; not that of this machine."""
     return str(current_session().request("node_ip_address"))
+
+
+def __getattr__(name: str) -> Any:
+    raise missing(__name__, name)
