@@ -30,19 +30,24 @@ def lonely() -> Any:
         lonely.abandon()
 
 
+def assert_waits_until_the_end(lonely: Wire, message: Put, nbytes: int, **options: bool) -> None:
+    """Posting this has to wait, and the end of the session lets it go."""
+    waiting = threading.Thread(target=lonely.post, args=(message, nbytes), kwargs=options)
+    waiting.start()
+    waiting.join(0.3)
+    assert waiting.is_alive()
+    lonely.abandon()
+    waiting.join(30)
+    assert not waiting.is_alive()
+
+
 def test_a_call_that_waits_for_room_is_let_go_when_the_session_ends(
     lonely: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is ever sent, so there is never room; the end of the session has to be enough."""
     monkeypatch.setattr(wire, "BACKLOG_MAX", 1000)
     lonely.post(Put(1, Pickled(bytes(2000))), 2000)
-    waiting = threading.Thread(target=lonely.post, args=(Put(3, Pickled(b"")), 0))
-    waiting.start()
-    waiting.join(0.3)
-    assert waiting.is_alive(), "there is no room"
-    lonely.abandon()
-    waiting.join(30)
-    assert not waiting.is_alive()
+    assert_waits_until_the_end(lonely, Put(3, Pickled(b"")), 0)
 
 
 def test_a_call_does_not_wait_for_room_beside_a_large_put(lonely: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,13 +55,7 @@ def test_a_call_does_not_wait_for_room_beside_a_large_put(lonely: Wire, monkeypa
     large = Pickled(b"", [bytes(1_000_000)])
     lonely.post(Put(1, large), large.nbytes)
     lonely.post(Put(3, Pickled(b"")), 0)
-    waiting = threading.Thread(target=lonely.post, args=(Put(5, large), large.nbytes))
-    waiting.start()
-    waiting.join(0.3)
-    assert waiting.is_alive(), "there is no room for another large one"
-    lonely.abandon()
-    waiting.join(30)
-    assert not waiting.is_alive()
+    assert_waits_until_the_end(lonely, Put(5, large), large.nbytes)  # there is no room for another large one
 
 
 def test_a_question_does_not_wait_for_room(lonely: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,15 +67,7 @@ def test_a_question_does_not_wait_for_room(lonely: Wire, monkeypatch: pytest.Mon
 
 def test_a_large_put_is_let_go_when_the_session_ends(lonely: Wire) -> None:
     payload = Pickled(b"", [memoryview(bytearray(1_000_000))])
-    waiting = threading.Thread(
-        target=lonely.post, args=(Put(1, payload), payload.nbytes), kwargs={"wait_delivered": True}
-    )
-    waiting.start()
-    waiting.join(0.3)
-    assert waiting.is_alive(), "nobody has taken it"
-    lonely.abandon()
-    waiting.join(30)
-    assert not waiting.is_alive()
+    assert_waits_until_the_end(lonely, Put(1, payload), payload.nbytes, wait_delivered=True)
 
 
 def test_large_values_can_be_sent_at_exit() -> None:
