@@ -58,10 +58,10 @@ def test_every_value_is_sent_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None
     executor.put(Received([Fetch([number]) for number in numbers[:2]]))
     until(lambda: len(callbacks) == 2)
     callbacks[0](references[0].value)
-    until(lambda: not executor._fetches._waiting)  # it is being pickled
+    until(lambda: not executor._values._fetches._waiting)  # it is being pickled
     callbacks[1](references[1].value)
     executor.put(Received([Fetch(numbers[2:])]))
-    until(lambda: len(executor._fetches._off) > 10)
+    until(lambda: len(executor._values._fetches._off) > 10)
     Slow.gate.set()
     sent: set[int] = set()
 
@@ -109,7 +109,7 @@ def test_what_is_sent_ahead_is_small_at_hand_and_free_of_references(monkeypatch:
 
 @pytest.mark.usefixtures("fake")
 def test_values_that_are_wanted_together_are_sent_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raymq_bridge.executor.GATHER", 10.0)
+    monkeypatch.setattr("raymq_bridge.values.GATHER", 10.0)
     there: list[Callable[[], None]] = []
     values: list[Callable[[Any], None]] = []
     monkeypatch.setattr("raymq_bridge.cluster.on_ready", lambda reference, callback: there.append(callback))
@@ -132,7 +132,7 @@ def test_values_that_are_wanted_together_are_sent_together(monkeypatch: pytest.M
         return sent
 
     begun = time.monotonic()
-    until(lambda: executor._values.qsize() == 1)  # the first was taken, and is held back
+    until(lambda: executor._values._queue.qsize() == 1)  # the first was taken, and is held back
     assert take() == [], "the third is missing"
     values[0]([7])
     until(lambda: len(take()) == 2 and len(values) == 2)

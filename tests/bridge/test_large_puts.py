@@ -115,15 +115,15 @@ def test_a_value_is_sent_although_room_comes_just_when_it_is_put_off(
     executor, outbox = scene.executor, scene.outbox
     executor._table.add(1, Reference("x" * 90_000, at_hand=True))
     outbox._held = 300 << 20  # another value is under way
-    put_off = executor._fetches.put_off
+    put_off = executor._values._fetches.put_off
 
     def too_late(number: int) -> None:
         outbox.delivered(300 << 20)
         executor.delivered()
-        until(executor._values.empty)
+        until(executor._values._queue.empty)
         put_off(number)
 
-    monkeypatch.setattr(executor._fetches, "put_off", too_late)
+    monkeypatch.setattr(executor._values._fetches, "put_off", too_late)
     executor.put(Received([Fetch([1])]))
     until(lambda: any(isinstance(message, Value) for message in outbox.take()))
 

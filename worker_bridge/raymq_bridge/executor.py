@@ -9,17 +9,13 @@ import threading
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, NamedTuple
 
-from raymq import pickling
-from raymq.errors import PayloadTooLarge
 from raymq.protocol.channel import Arrived, Received
-from raymq.protocol.limits import INLINE_MAX
 from raymq.protocol.messages import (
     Ahead,
     Call,
     Create,
     Define,
     Detach,
-    Failure,
     Fetch,
     Goodbye,
     Message,
@@ -33,37 +29,21 @@ from raymq.protocol.messages import (
     Request,
     Task,
     Unfetch,
-    Value,
     Watch,
 )
 from raymq_bridge import cluster
 from raymq_bridge.belongings import Belongings, failed
-from raymq_bridge.failures import DependencyFailed, Failed, clip, own
-from raymq_bridge.fetches import Fetches, Together, guess_size
+from raymq_bridge.failures import DependencyFailed, Failed
 from raymq_bridge.inbox import Inbox
 from raymq_bridge.outbox import Consumed, Outbox, Taken
 from raymq_bridge.steps import go_on
 from raymq_bridge.streams import Streams
+from raymq_bridge.values import Values
 
 DEFERRED_MAX = 16 << 20
 """Bytes of messages that may wait for large payloads before the client gets no more credit on the calls lane."""
 
-GATHER = 0.005
-"""Seconds that a value waits for others which the client wants together with it: fewer packets, and fewer wake-ups."""
-
-AHEAD_MAX = 256 << 10
-"""Bytes of values that are sent at once for an Ahead."""
-
-PLAIN = frozenset({bytes, str, int, float, bool, type(None)})
-"""Types whose values are pickled without a look at any class."""
-
-THERE = object()
-"""Makes the thread of values ask for a value."""
-
 PUT = "the value of put()"
-
-NO_VALUE = 0, None
-"""Makes the thread of values see whether there is room again."""
 
 
 class Step(NamedTuple):
@@ -81,8 +61,7 @@ class Made(NamedTuple):
 class Executor:
     """Carries out a session's messages, in one thread, and sends values back, in another.
 
-    Ray copies a large value that is put, which takes long and is done in a third thread: calls go on meanwhile. Values
-    that are at hand when they are asked for are sent by whichever thread asks.
+    Ray copies a large value that is put, which takes long and is done in a third thread: calls go on meanwhile.
 
     Args:
         outbox: takes messages for the client, and word of what has been dealt with.
@@ -110,15 +89,13 @@ class Executor:
         self._streams = Streams(self._belongings, outbox.put, self._later)
         self._inbox = Inbox()
         self._events: queue.SimpleQueue[Received | Arrived | Step | None] = queue.SimpleQueue()
-        self._values: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
-        self._fetches = Fetches()
-        self._hurry = threading.Event()
+        self._values = Values(self._belongings, outbox, broken)
         self._puts: queue.SimpleQueue[tuple[Arrived, Any] | None] = queue.SimpleQueue()
         self._watched: set[int] = set()
         self._unconsumed = 0
         self._threads = [
             threading.Thread(target=self._guard, args=(run,), name=f"raymq-{name}", daemon=True)
-            for name, run in (("calls", self._run_calls), ("values", self._run_values), ("puts", self._run_puts))
+            for name, run in (("calls", self._run_calls), ("values", self._values.run), ("puts", self._run_puts))
         ]
 
     def start(self) -> None:
@@ -130,7 +107,7 @@ class Executor:
     def stop(self) -> None:
         """Make the threads return, after what has come; does not wait, since a call into Ray may take its time."""
         self._puts.put(None)  # and that thread ends the one of calls, which lets go of all
-        self._to_values(None)
+        self._values.stop()
         self._outbox.stop()
 
     @property
@@ -144,29 +121,13 @@ class Executor:
 
     def delivered(self) -> None:
         """The client holds a large value that was sent to it: there may be room for another one."""
-        self._to_values(NO_VALUE)
-
-    def _to_values(self, item: tuple[int, Any] | None, *, hurry: bool = True) -> None:
-        self._values.put(item)
-        if hurry:
-            self._hurry.set()
+        self._values.delivered()
 
     def _guard(self, run: Callable[[], None]) -> None:
         try:
             run()
         except Exception as error:
             self._broken(error)
-
-    def _guarded(self, call: Callable[..., None], number: int) -> Callable[..., None]:
-        """For Ray's own threads, where an exception would be lost, and with it a value that somebody waits for."""
-
-        def run(*values: Any) -> None:
-            try:
-                call(number, *values)
-            except Exception as error:
-                self._broken(error)
-
-        return run
 
     # --- the thread of calls
 
@@ -264,85 +225,6 @@ class Executor:
         # A generator is no object, though Ray knows it by the reference that is ready at its end.
         self._table.add(number, real, known=not isinstance(real, Failed) and not cluster.is_generator(real))
 
-    def _fetch(self, message: Fetch) -> None:
-        together = Together() if len(message.refs) > 1 else None
-        for number in message.refs:
-            stored = self._belongings.stored(number)
-            if stored is not None:
-                self._outbox.wait_for_room()
-                self._send(Value(number, stored))
-            elif self._fetches.want(number, together):
-                self._ask(number, alone=together is None)
-
-    def _ahead(self, message: Ahead) -> None:
-        """Send what may be wanted soon, as far as it costs little."""
-        nbytes = 0
-        for number in message.refs:
-            payload = self._cheap_value(number)
-            if payload is not None:
-                self._send(Value(number, payload))
-                nbytes += payload.nbytes
-            if nbytes > AHEAD_MAX:
-                break
-
-    def _cheap_value(self, number: int) -> Pickled | None:
-        """A small value that is at hand and holds no references, or None."""
-        stored = self._belongings.stored(number)
-        real = self._table.peek(number)
-        if stored is not None or real is None or not cluster.is_reference(real):
-            return stored
-        value = cluster.value_at_hand(real)
-        if value is cluster.NOT_AT_HAND or guess_size(value) > INLINE_MAX:
-            return None
-        with contextlib.suppress(BaseException):  # whoever asks for it is told
-            payload = self._belongings.dump(value)
-            if payload.nbytes <= INLINE_MAX and not payload.refs and pickling.is_plain(payload):
-                return payload
-            self._belongings.take_back(payload.refs)
-        return None
-
-    def _ask(self, number: int, *, alone: bool = True) -> None:
-        """Ask Ray for a value; one that is not wanted alone is asked for when it is there, and then it is at hand."""
-        try:
-            real = self._belongings.real(number)
-            if not cluster.is_reference(real):
-                raise TypeError("only objects have values; this is an actor")
-        except Exception as error:
-            self._on_value(number, failed(error, "a reference"))
-            return
-        value = cluster.value_at_hand(real)
-        if value is cluster.NOT_AT_HAND:
-            if alone:
-                cluster.on_value(real, self._guarded(self._on_value, number))
-            else:
-                cluster.on_ready(real, self._guarded(self._is_there, number))
-            return
-        if self._fetches.came(number, guess_size(value)) and self._fetches.taken(number):
-            self._outbox.wait_for_room()
-            self._send_value(number, value)
-        if self._fetches.has_off:
-            self._to_values(NO_VALUE)
-
-    def _on_value(self, number: int, value: Any) -> None:
-        """Ray has handed over a value, in a thread of its own, which is not to wait and not to run anybody's code."""
-        nbytes = guess_size(value)
-        kept = self._fetches.came(number, nbytes)
-        plain = type(value) in PLAIN and nbytes <= INLINE_MAX
-        if plain and kept and self._outbox.has_room and self._values.empty():
-            if self._fetches.taken(number):
-                self._send_value(number, value)
-            kept = False
-            if not self._fetches.has_off:
-                return
-        self._to_values((number, value) if kept else NO_VALUE)
-
-    def _is_there(self, number: int) -> None:
-        """Ray has a value, it says in a thread of its own."""
-        self._to_values((number, THERE), hurry=not self._fetches.is_there(number))
-
-    def _unfetch(self, message: Unfetch) -> None:
-        self._fetches.want_no_more(message.refs)
-
     def _watch(self, message: Watch) -> None:
         pending: dict[int, Any] = {}
         for number in message.refs:
@@ -416,59 +298,6 @@ class Executor:
             del item, event, value, made
         self._events.put(None)
 
-    # --- the thread of values
-
-    def _run_values(self) -> None:
-        while (item := self._next_value()) is not None:
-            number, value = item
-            if value is THERE:
-                self._ask(number)
-            elif number:
-                self._outbox.wait_for_room()
-                if self._fetches.taken(number):
-                    self._send_value(number, value)
-            del item, value
-            for number in self._fetches.again(large=self._outbox.holds_little):
-                self._ask(number)
-
-    def _next_value(self) -> tuple[int, Any] | None:
-        with contextlib.suppress(queue.Empty):
-            return self._values.get_nowait()
-        item = self._values.get()
-        self._hurry.wait(GATHER)
-        self._hurry.clear()
-        return item
-
-    def _send_value(self, number: int, value: Any) -> None:
-        answer = self._answer(number, value)
-        payload: Any = answer.payload
-        if payload.nbytes > INLINE_MAX and not self._outbox.holds_little:
-            self._belongings.take_back(payload.refs)
-            self._fetches.put_off(number)
-            self._to_values(NO_VALUE)  # there may have come to be room meanwhile
-        else:
-            self._send(answer)
-
-    def _answer(self, number: int, value: Any) -> Value | Failure:
-        if isinstance(value, Failed):
-            return self._failure(number, value)
-        if cluster.is_error(value):
-            return self._failure(number, failed(value, ""))
-        try:
-            return Value(number, self._belongings.dump(value))
-        except PayloadTooLarge as error:
-            return self._failure(number, own("PayloadTooLarge", f"the value of type {_name(value)} {error}"))
-        except BaseException as error:
-            text = f"the value of type {_name(value)} cannot be sent back: {type(error).__name__}: {error}"
-            return self._failure(number, own("NotPicklable", clip(text)))
-
-    def _failure(self, number: int, failure: Failed) -> Failure:
-        return Failure(number, failure.error, self._belongings.dump_cause(failure))
-
-
-def _name(value: Any) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}"
-
 
 _HANDLERS: dict[type, Callable[[Executor, Any], None]] = {
     Define: Executor._define,
@@ -476,13 +305,13 @@ _HANDLERS: dict[type, Callable[[Executor, Any], None]] = {
     Task: Executor._task,
     Create: Executor._create,
     Call: Executor._call,
-    Fetch: Executor._fetch,
-    Unfetch: Executor._unfetch,
+    Fetch: lambda executor, message: executor._values.fetch(message),
+    Unfetch: lambda executor, message: executor._values.unfetch(message),
     Watch: Executor._watch,
     Release: Executor._release,
     Request: Executor._request,
     Next: Executor._next,
-    Ahead: Executor._ahead,
+    Ahead: lambda executor, message: executor._values.ahead(message),
     Goodbye: Executor._end,
     Detach: Executor._end,
 }

@@ -1,0 +1,217 @@
+"""Values on their way to the client: asked of Ray, gathered, pickled and sent."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from raymq import pickling
+from raymq.errors import PayloadTooLarge
+from raymq.protocol.limits import INLINE_MAX
+from raymq.protocol.messages import Ahead, Failure, Fetch, Pickled, Unfetch, Value
+from raymq_bridge import cluster
+from raymq_bridge.belongings import Belongings, failed
+from raymq_bridge.failures import Failed, clip, own
+from raymq_bridge.fetches import Fetches, Together, guess_size
+from raymq_bridge.outbox import Outbox
+
+GATHER = 0.005
+"""Seconds that a value waits for others which the client wants together with it: fewer packets, and fewer wake-ups."""
+
+AHEAD_MAX = 256 << 10
+"""Bytes of values that are sent at once for an Ahead."""
+
+PLAIN = frozenset({bytes, str, int, float, bool, type(None)})
+"""Types whose values are pickled without a look at any class."""
+
+THERE = object()
+"""Makes the thread of values ask for a value."""
+
+NO_VALUE = 0, None
+"""Makes the thread of values see whether there is room again."""
+
+
+class Values:
+    """Sends the values that a client wants, in a thread of its own.
+
+    Those that are at hand when they are asked for are sent by whichever thread asks.
+
+    Args:
+        belongings: where the references are.
+        outbox: takes messages for the client.
+        broken: called when something fails in one of Ray's own threads, where nobody would see it.
+    """
+
+    def __init__(self, belongings: Belongings, outbox: Outbox, broken: Callable[[Exception], None]) -> None:
+        self._belongings = belongings
+        self._table = belongings.table
+        self._outbox = outbox
+        self._send = outbox.put
+        self._broken = broken
+        self._queue: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
+        self._fetches = Fetches()
+        self._hurry = threading.Event()
+
+    def stop(self) -> None:
+        """Make ``run`` return."""
+        self._hand_over(None)
+
+    def delivered(self) -> None:
+        """The client holds a large value that was sent to it: there may be room for another one."""
+        self._hand_over(NO_VALUE)
+
+    def _hand_over(self, item: tuple[int, Any] | None, *, hurry: bool = True) -> None:
+        self._queue.put(item)
+        if hurry:
+            self._hurry.set()
+
+    # --- called by the thread of calls, and by Ray's
+
+    def fetch(self, message: Fetch) -> None:
+        """The client wants values."""
+        together = Together() if len(message.refs) > 1 else None
+        for number in message.refs:
+            stored = self._belongings.stored(number)
+            if stored is not None:
+                self._outbox.wait_for_room()
+                self._send(Value(number, stored))
+            elif self._fetches.want(number, together):
+                self._ask(number, alone=together is None)
+
+    def ahead(self, message: Ahead) -> None:
+        """Send what may be wanted soon, as far as it costs little."""
+        nbytes = 0
+        for number in message.refs:
+            payload = self._cheap_value(number)
+            if payload is not None:
+                self._send(Value(number, payload))
+                nbytes += payload.nbytes
+            if nbytes > AHEAD_MAX:
+                break
+
+    def _cheap_value(self, number: int) -> Pickled | None:
+        """A small value that is at hand and holds no references, or None."""
+        stored = self._belongings.stored(number)
+        real = self._table.peek(number)
+        if stored is not None or real is None or not cluster.is_reference(real):
+            return stored
+        value = cluster.value_at_hand(real)
+        if value is cluster.NOT_AT_HAND or guess_size(value) > INLINE_MAX:
+            return None
+        with contextlib.suppress(BaseException):  # whoever asks for it is told
+            payload = self._belongings.dump(value)
+            if payload.nbytes <= INLINE_MAX and not payload.refs and pickling.is_plain(payload):
+                return payload
+            self._belongings.take_back(payload.refs)
+        return None
+
+    def _ask(self, number: int, *, alone: bool = True) -> None:
+        """Ask Ray for a value; one that is not wanted alone is asked for when it is there, and then it is at hand."""
+        try:
+            real = self._belongings.real(number)
+            if not cluster.is_reference(real):
+                raise TypeError("only objects have values; this is an actor")
+        except Exception as error:
+            self._on_value(number, failed(error, "a reference"))
+            return
+        value = cluster.value_at_hand(real)
+        if value is cluster.NOT_AT_HAND:
+            if alone:
+                cluster.on_value(real, self._guarded(self._on_value, number))
+            else:
+                cluster.on_ready(real, self._guarded(self._is_there, number))
+            return
+        if self._fetches.came(number, guess_size(value)) and self._fetches.taken(number):
+            self._outbox.wait_for_room()
+            self._send_value(number, value)
+        if self._fetches.has_off:
+            self._hand_over(NO_VALUE)
+
+    def _on_value(self, number: int, value: Any) -> None:
+        """Ray has handed over a value, in a thread of its own, which is not to wait and not to run anybody's code."""
+        nbytes = guess_size(value)
+        kept = self._fetches.came(number, nbytes)
+        plain = type(value) in PLAIN and nbytes <= INLINE_MAX
+        if plain and kept and self._outbox.has_room and self._queue.empty():
+            if self._fetches.taken(number):
+                self._send_value(number, value)
+            kept = False
+            if not self._fetches.has_off:
+                return
+        self._hand_over((number, value) if kept else NO_VALUE)
+
+    def _is_there(self, number: int) -> None:
+        """Ray has a value, it says in a thread of its own."""
+        self._hand_over((number, THERE), hurry=not self._fetches.is_there(number))
+
+    def unfetch(self, message: Unfetch) -> None:
+        """The client does not want them any longer."""
+        self._fetches.want_no_more(message.refs)
+
+    def _guarded(self, call: Callable[..., None], number: int) -> Callable[..., None]:
+        """For Ray's own threads, where an exception would be lost, and with it a value that somebody waits for."""
+
+        def run(*values: Any) -> None:
+            try:
+                call(number, *values)
+            except Exception as error:
+                self._broken(error)
+
+        return run
+
+    # --- the thread of values
+
+    def run(self) -> None:
+        """Send what is handed over, until ``stop``."""
+        while (item := self._next_value()) is not None:
+            number, value = item
+            if value is THERE:
+                self._ask(number)
+            elif number:
+                self._outbox.wait_for_room()
+                if self._fetches.taken(number):
+                    self._send_value(number, value)
+            del item, value
+            for number in self._fetches.again(large=self._outbox.holds_little):
+                self._ask(number)
+
+    def _next_value(self) -> tuple[int, Any] | None:
+        with contextlib.suppress(queue.Empty):
+            return self._queue.get_nowait()
+        item = self._queue.get()
+        self._hurry.wait(GATHER)
+        self._hurry.clear()
+        return item
+
+    def _send_value(self, number: int, value: Any) -> None:
+        answer = self._answer(number, value)
+        payload: Any = answer.payload
+        if payload.nbytes > INLINE_MAX and not self._outbox.holds_little:
+            self._belongings.take_back(payload.refs)
+            self._fetches.put_off(number)
+            self._hand_over(NO_VALUE)  # there may have come to be room meanwhile
+        else:
+            self._send(answer)
+
+    def _answer(self, number: int, value: Any) -> Value | Failure:
+        if isinstance(value, Failed):
+            return self._failure(number, value)
+        if cluster.is_error(value):
+            return self._failure(number, failed(value, ""))
+        try:
+            return Value(number, self._belongings.dump(value))
+        except PayloadTooLarge as error:
+            return self._failure(number, own("PayloadTooLarge", f"the value of type {_name(value)} {error}"))
+        except BaseException as error:
+            text = f"the value of type {_name(value)} cannot be sent back: {type(error).__name__}: {error}"
+            return self._failure(number, own("NotPicklable", clip(text)))
+
+    def _failure(self, number: int, failure: Failed) -> Failure:
+        return Failure(number, failure.error, self._belongings.dump_cause(failure))
+
+
+def _name(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"
