@@ -135,10 +135,10 @@ class Benchmark:
         broker = self.here.part("raymq_broker")
         for what in ("get", "put"):
             with contender("raymq", self.here) as one:
-                before = _reset_peak(broker.pid)
+                before = footprint.peak(broker.pid, reset=True)
                 grown = one.ask(growth=what)["growth"]
                 self.figures[f"{what} of 1 GB: the client grows by, MB"] = grown / 1e6
-                self.figures[f"{what} of 1 GB: the broker grows by, MB"] = (_peak(broker.pid) - before) / 1e6
+                self.figures[f"{what} of 1 GB: the broker grows by, MB"] = (footprint.peak(broker.pid) - before) / 1e6
 
     def bare(self) -> None:
         """The limit for all of it."""
@@ -161,23 +161,13 @@ class Benchmark:
             yield {name: stack.enter_context(contender(name, here)) for name in names}
 
 
-def _reset_peak(pid: int) -> float:
-    Path(f"/proc/{pid}/clear_refs").write_text("5")
-    return _peak(pid)
-
-
-def _peak(pid: int) -> float:
-    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
-    return float(line.split()[1]) * 1024
-
-
 def _machine() -> dict[str, Any]:
     versions = {name: metadata.version(name) for name in ("raymq", "ray", "pyzmq", "cloudpickle", "msgpack")}
     return {"python": platform.python_version(), "cpus": os.cpu_count(), "system": platform.platform(), **versions}
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="Short rounds, without the rows that move gigabytes: 3 minutes.")
+@click.option("--quick", is_flag=True, help="Short rounds, without the rows that move gigabytes: about 4 minutes.")
 @click.option("--only", default="", metavar="TEXT", help="Only what has this in its name.")
 @click.option("--json", "output", type=click.Path(path_type=Path), help="Write all that was measured to this file.")
 @click.option("--svg", type=click.Path(path_type=Path), help="Draw the chart.")

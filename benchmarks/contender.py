@@ -13,11 +13,11 @@ import statistics
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.footprint import peak
 from benchmarks.rows import BY_NAME, GB, MB, Row, small_actor
 
 
@@ -91,23 +91,15 @@ def growth(ray: Any, what: str) -> dict[str, float]:
     if what == "get":
         reference = make.remote()
         ray.wait([reference])
-        before = _peak(reset=True)
+        before = peak(os.getpid(), reset=True)
         value = ray.get(reference)
         assert value.nbytes == GB
     else:
         array = np.ones(GB, dtype=np.uint8)
-        before = _peak(reset=True)
+        before = peak(os.getpid(), reset=True)
         reference = ray.put(array)
         ray.wait([reference])
-    return {"growth": _peak(reset=False) - before}
-
-
-def _peak(*, reset: bool) -> float:
-    """Most bytes that were resident since the last reset (proc(5), ``clear_refs`` and ``VmHWM``)."""
-    if reset:
-        Path("/proc/self/clear_refs").write_text("5")
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
-    return float(line.split()[1]) * 1024
+    return {"growth": peak(os.getpid()) - before}
 
 
 _made: dict[str, Any] = {}

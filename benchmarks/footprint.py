@@ -1,4 +1,4 @@
-"""What it takes to have a contender: seconds to import it, bytes to install it."""
+"""What it takes to have a contender: seconds to import it, bytes to install it, bytes of memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from importlib import metadata
+from pathlib import Path
 
 IMPORTS = {
     "nothing": "pass",
@@ -29,6 +30,14 @@ def import_seconds(rounds: int) -> dict[str, float]:
     medians = {name: statistics.median(times) for name, times in taken.items()}
     nothing = medians.pop("nothing")
     return {name: seconds - nothing for name, seconds in medians.items()}
+
+
+def peak(pid: int, *, reset: bool = False) -> float:
+    """Most bytes of a process that were resident since the last reset (proc(5), ``clear_refs`` and ``VmHWM``)."""
+    if reset:
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
+    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return float(line.split()[1]) * 1024
 
 
 def install_bytes() -> dict[str, float]:

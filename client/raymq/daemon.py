@@ -34,7 +34,7 @@ MAPPED_FROM = 32 << 20
 def keep_memory() -> None:
     """Have memory that is freed used again. A chunk of a transfer is 1 MiB, and glibc would give it back each time.
 
-    Getting it again costs more than half of what moving it does: every page is cleared anew.
+    Getting it again has its price: the system clears every page anew.
     """
     with contextlib.suppress(AttributeError, OSError):  # another C library: it has its own ways
         libc = ctypes.CDLL(None)

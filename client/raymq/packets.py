@@ -1,7 +1,7 @@
 """Packets in and out of ZeroMQ sockets, without waiting, and without a copy of what is large.
 
 pyzmq's own ``send_multipart`` and ``recv_multipart`` look at each part, compute with enumerations, and tell that
-nothing is there by an exception: for packets as small as most are, that takes longer than to send them.
+nothing is there by an exception: for packets as small as most are, that takes as long as to send them.
 """
 
 from __future__ import annotations
