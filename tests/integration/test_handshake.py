@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from concurrent import futures
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -116,6 +117,30 @@ def test_what_waiting_heals_is_waited_for(tmp_path: Path, cluster: Head) -> None
             client.join(90)
             assert bridge.wait(60) == 0
     assert results == [True]
+
+
+@pytest.mark.parametrize("namespace", [None, "of-its-own"])
+def test_a_bridge_has_joined_the_cluster_before_its_session_is_there(
+    tmp_path: Path, cluster: Head, view: Any, namespace: str | None
+) -> None:
+    """A plain session finds its Ray job under way; one that says how its job is to be gets another one."""
+    with lone_broker(tmp_path) as (address, endpoint):
+        command = [sys.executable, "-m", "raymq_bridge", "--broker", endpoint, "--address", cluster.state["cluster"]]
+        environ = {**os.environ, **cluster.state["cluster_env"]}
+        with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as bridge:
+            assert bridge.stdout is not None
+            assert json.loads(bridge.stdout.readline())["event"] == "joined"
+            before = {job.job_id for job in view.list_jobs() if job.status == "RUNNING"}
+            job = {"namespace": namespace}
+            with connecting.open_session(address, timeout=60, job=job, log_to_driver=False) as session:
+                assert (session.info.job_id in before) == (namespace is None)
+                assert namespace in (None, session.info.namespace)
+                assert there_and_back(session)
+                joined = {entry.job_id for entry in view.list_jobs() if entry.status == "RUNNING"}
+                assert session.info.job_id in joined
+                if namespace:
+                    assert before - joined, "it has left the job that it had before"
+            assert bridge.wait(60) == 0
 
 
 def test_a_grpc_server_is_named_as_what_it_is() -> None:

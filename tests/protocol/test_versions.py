@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
+import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +22,6 @@ from raymq.protocol.versions import (
     package_versions,
     python_mismatch,
     ray_mismatch,
-    ray_version,
 )
 
 
@@ -42,7 +43,7 @@ def test_the_newest_version_of_both(monkeypatch: pytest.MonkeyPatch, theirs: Any
 def test_a_side_goes_together_with_itself() -> None:
     assert common_protocol([PROTOCOL_OLDEST, PROTOCOL_NEWEST]) == PROTOCOL_NEWEST
     assert python_mismatch(platform.python_version(), platform.python_version()) is None
-    assert ray_mismatch(ray_version(), ray_version()) is None
+    assert ray_mismatch(description()["ray"], description()["ray"]) is None
 
 
 @pytest.mark.parametrize(
@@ -92,9 +93,29 @@ def test_packages_that_both_have_in_different_versions() -> None:
     assert differing_packages(client, cluster) == {"pandas": ("2", "3")}
 
 
+def test_metadata_lies_in_folders_of_two_kinds_and_the_first_on_the_path_counts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (
+        first / "torch-2.1.0+cu118.dist-info", first / "Odd_Name-1.0-py3.11.egg-info", first / "numpy",
+        second / "torch-9.dist-info", second / "numpy-2.0.0rc1.dist-info", second / "scipy-.dist-info",
+    ):  # fmt: skip
+        folder.mkdir(parents=True)
+    monkeypatch.setattr(sys, "path", [str(first), str(tmp_path / "none"), str(second)])
+    assert package_versions(("torch", "odd-name", "numpy", "scipy")) == {
+        "torch": "2.1.0+cu118", "odd-name": "1.0", "numpy": "2.0.0rc1",
+    }  # fmt: skip
+
+
 def test_versions_come_from_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
     assert package_versions(("msgpack", "no-such-package-of-raymq")) == {"msgpack": metadata.version("msgpack")}
-    monkeypatch.setattr(versions, "package_versions", lambda names=(): {"ray": "9.9"} if names == ("ray",) else {})
-    assert ray_version() == "9.9"
-    told = description()
-    assert told == {"python": platform.python_version(), "raymq": __version__, "ray": "9.9", "packages": {}}
+    installed = {each: metadata.version(each) for each in ("cloudpickle", "pyzmq", "typing-extensions")}
+    assert package_versions(tuple(installed)) == installed
+    monkeypatch.setattr(versions, "package_versions", lambda names: dict.fromkeys(names[:2], "9.9"))
+    assert description() == {
+        "python": platform.python_version(), "raymq": __version__, "ray": "9.9",
+        "packages": {versions.COMPARED_PACKAGES[0]: "9.9"},
+    }  # fmt: skip
+    monkeypatch.setattr(versions, "package_versions", lambda names: {})
+    assert description()["ray"] == ""

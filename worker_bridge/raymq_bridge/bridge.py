@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import queue
 import threading
 import time
 import uuid
@@ -26,7 +25,8 @@ from raymq.waking import Waker
 from raymq_bridge import cluster
 from raymq_bridge.attachment import Attachment
 from raymq_bridge.link import Ended, Event, Link, LinkState, Opened, Reopened
-from raymq_bridge.sentry import Place, Sentry
+from raymq_bridge.membership import PLAIN, Joined, Membership
+from raymq_bridge.sentry import Sentry
 from raymq_bridge.sharing import Sharing
 from raymq_bridge.shelf import Shelf
 
@@ -54,12 +54,14 @@ class Bridge:
 
     def __init__(self, broker: str, address: str, redis: dict[str, str], log: structlog.stdlib.BoundLogger) -> None:
         self._broker = broker
-        self._address = address
-        self._redis = redis
         self._log = log
         self._description = {**versions.description(), "ray": cluster.VERSION}
         self._link = Link(uuid.uuid4().bytes, os.getpid(), self._description, time.monotonic())
-        self._connected: queue.SimpleQueue[tuple[dict[str, Any], Place] | Exception] = queue.SimpleQueue()
+        self._waker = Waker()
+        self._membership = Membership(
+            lambda job: cluster.connect(address, job, redis), cluster.disconnect, self._waker.wake
+        )
+        self._joined: Joined | None = None
         self._stopping = False
         self._attachment: Attachment | None = None
         self._sentry: Sentry | None = None
@@ -70,7 +72,6 @@ class Bridge:
         self._process = psutil.Process()
         self._next_report = 0.0
         self._counters: Counter[str] = Counter()
-        self._waker = Waker()
 
     def stop(self) -> None:
         """Make ``run`` return; callable from a signal handler and from any thread."""
@@ -79,6 +80,7 @@ class Bridge:
 
     def run(self) -> None:
         """Register, serve one session, and return when it has ended."""
+        self._membership.seek(PLAIN)
         with zmq.Context() as context:
             lanes = {lane: self._open(context) for lane in Lane}
             try:
@@ -106,8 +108,7 @@ class Bridge:
             poller.register(dealer, zmq.POLLIN)
         poller.register(self._waker, zmq.POLLIN)
         while True:
-            if not self._connected.empty():
-                self._on_connected(self._connected.get())
+            self._join()
             self._tend(time.monotonic())
             outgoing, events = self._link.poll(time.monotonic())
             for lane, frames in outgoing:
@@ -167,32 +168,35 @@ class Bridge:
 
     def _start_session(self, opened: Opened) -> None:
         self._sharing.client = opened.client
-        # In a thread of its own: Ray may take minutes, and the session may be closed meanwhile.
-        threading.Thread(target=self._connect, args=(opened.job,), name="raymq_connect", daemon=True).start()
+        self._membership.seek(opened.job)
+        self._join()
 
-    def _connect(self, job: dict[str, Any]) -> None:
-        try:
-            self._connected.put(cluster.connect(self._address, job, self._redis))
-        except Exception as error:
-            self._connected.put(error)
-        self._waker.wake()
-
-    def _on_connected(self, connected: tuple[dict[str, Any], Place] | Exception) -> None:
-        if isinstance(connected, Exception):
-            self._log.warning("no_job", error=str(connected))
-            if isinstance(connected, cluster.NoCluster):
-                self._link.failed("no-cluster", str(connected))
+    def _join(self) -> None:
+        """Go on with what came of joining the cluster, for the session or ahead of it."""
+        outcome = self._membership.poll()
+        if isinstance(outcome, Joined):
+            if outcome is not self._joined:
+                self._on_joined(outcome)
+            self._attach("session_opened")
+        elif outcome is not None:
+            self._log.warning("no_job", error=str(outcome))
+            if self._link.channel is None:
+                return  # it is tried again for the session that comes
+            if isinstance(outcome, cluster.NoCluster):
+                self._link.failed("no-cluster", str(outcome))
             else:
-                text = f"{type(connected).__name__}: {connected}"
+                text = f"{type(outcome).__name__}: {outcome}"
                 self._link.failed("bad-job", f"the Ray job could not be started: {text}")
-            return
-        job, place = connected
+
+    def _on_joined(self, joined: Joined) -> None:
         daemon.stop_on_signals(self.stop)  # Ray has put in its own, which dumps stacks and may hang in there
-        daemon.tell("joined", raylet=place.raylet)
-        self._sentry = Sentry(place, self._on_cluster_lost)
+        daemon.tell("joined", raylet=joined.place.raylet)
+        if self._sentry is not None:
+            self._sentry.stop()
+        self._sentry = Sentry(joined.place, self._on_cluster_lost)
         self._sentry.start()
-        self._job = {**self._description, **job, "pid": os.getpid(), "host": platform.node()}
-        self._attach("session_opened")
+        self._joined = joined
+        self._job = {**self._description, **joined.described, "pid": os.getpid(), "host": platform.node()}
 
     def _attach(self, event: str) -> None:
         """A client is there, for the first time or in the place of another one."""
@@ -215,6 +219,7 @@ class Bridge:
         """Do what the executor has asked for."""
         if self._cluster_lost:
             self._end("cluster-lost", self._cluster_lost)
+            self._stopping = True
         attachment = self._attachment
         if attachment is None or self._link.state is not LinkState.SERVING:
             return
@@ -255,8 +260,8 @@ class Bridge:
     def _shut_down(self) -> None:
         """End the Ray job; a call that is stuck in Ray must not keep the process, and with it the job, alive."""
         self._log.info("bridge_stops", counters=dict(self._counters))
-        if self._is_cluster_lost():
-            os._exit(0)  # no job is left to end, and Ray would take its time to find that out
+        if self._is_cluster_lost() or self._membership.under_way:
+            os._exit(0)  # no job is there to end, and Ray would take its time to find that out
         if self._sentry is not None:
             self._sentry.stop()
         watchdog = threading.Timer(SHUTDOWN_TIME, os._exit, (1,))
