@@ -52,6 +52,7 @@ def connect(
     takeover: bool = False,
     ttl: float | str | None = None,
     reconnect: Reconnect = None,
+    compression: str | None = "auto",
 ) -> Session:
     """Open a session on a Ray cluster, and make it the default one.
 
@@ -76,6 +77,9 @@ def connect(
             empty, with the same address and options. Functions and actor classes work on; ``id`` and ``info``
             change; a warning in the log says what happened. Not after ``close()``, and not where somebody ended the
             session or took it over.
+        compression: what values of more than 64 KiB are compressed with on their way: ``"zstd"``, ``"lz4"``, nothing
+            (None), or ``"auto"``: the one that suits the way as it was measured, and nothing on a fast one. What does
+            not become smaller goes as it is. Needs the extra ``raymq[compression]``; without it ``"auto"`` is None.
 
     Returns:
         The session: a context manager, with everything that the module has as its methods.
@@ -90,6 +94,7 @@ def connect(
         RayMismatch: another Ray is installed here than the cluster's.
         NoBridge: the broker has no bridge.
         NoCluster: the bridge has no cluster.
+        ModuleNotFoundError: the library of that compression is not installed here.
         LimitReached: the broker has as many sessions as it may.
         SessionAttached: another client is attached to the session of this name.
         ConnectTimeout: the time was over in another stage.
@@ -98,8 +103,9 @@ def connect(
     job = {"namespace": namespace, "runtime_env": runtime_env}
     named = check_named(session, ttl, takeover=takeover)
     opened = open_session(
-        address, timeout=timeout, job=job, log_to_driver=log_to_driver, named=named, reconnect=reconnect
-    )
+        address, timeout=timeout, job=job, log_to_driver=log_to_driver, named=named, reconnect=reconnect,
+        compression=compression,
+    )  # fmt: skip
     with _default_lock:
         _default = opened
     return opened

@@ -21,6 +21,7 @@ from raymq.info import session_info
 from raymq.life import Life
 from raymq.lives import ADVICE, Reconnect
 from raymq.named import NAMELESS, Named
+from raymq.protocol import compression as compressions
 from raymq.protocol import versions
 from raymq.protocol.codec import pack
 from raymq.protocol.limits import HELLO_MAX
@@ -61,23 +62,25 @@ def open_session(
     named: Named = NAMELESS,
     program: str | None = None,
     reconnect: Reconnect = None,
+    compression: str | None = compressions.AUTO,
 ) -> Session:
     """Open a session; see ``raymq.connect``."""
     _check_job(job)
     if reconnect not in ADVICE:
         raise ValueError(f'reconnect is "new" or None, not {reconnect!r}')
     where = parse(address)
+    wish = compressions.wish(compression)
 
     def begin(session: Session) -> Life:
         life = Life(session, secrets.token_bytes(16), log_to_driver=log_to_driver)
-        _open_life(life, where, timeout, job, named, program)
+        _open_life(life, where, timeout, job, named, program, wish)
         return life
 
     return Session(begin, reconnect)
 
 
 def _open_life(
-    life: Life, where: Address, timeout: float, job: dict[str, Any], named: Named, program: str | None
+    life: Life, where: Address, timeout: float, job: dict[str, Any], named: Named, program: str | None, compression: str
 ) -> None:
     """Shake hands."""
     endpoint, ipv6 = resolve(where)
@@ -88,6 +91,7 @@ def _open_life(
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "program": program or Path(sys.argv[0] if sys.argv else "").name or "python",
+        "compression": compression,
     }
     hello = {
         "protocol": [PROTOCOL_OLDEST, PROTOCOL_NEWEST],

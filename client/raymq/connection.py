@@ -20,6 +20,7 @@ from typing import Any, Union
 from raymq.errors import RemoteProtocolError
 from raymq.protocol.channel import Channel
 from raymq.protocol.channel import Event as ChannelEvent
+from raymq.protocol.compression import agreed
 from raymq.protocol.control import decode_control, decode_timing, encode_control
 from raymq.protocol.limits import Timing
 from raymq.protocol.messages import Buffer, Detach, Goodbye
@@ -101,7 +102,8 @@ class Connection:
         self._polled = now
         self._silent = False
         self._next_beat = now
-        self._attached: set[Lane] = set()
+        self._attached = self.channel.attached
+        self._attached.clear()
         self._attach_at: dict[Lane, float] = {}
         self._packets: list[tuple[Lane, Frames]] = []
 
@@ -168,7 +170,8 @@ class Connection:
         self.timing = decode_timing(fields)
         self.state = State.OPEN
         self.channel.object_max = fields["object_max"]
-        self._attached = {Lane.CALLS}
+        self.channel.compressor = agreed(self._hello["client"].get("compression"), fields["cluster"].get("compression"))
+        self._attached.add(Lane.CALLS)
         self._attach(Lane.BULK, now)
         resumed = fields.get("resumed", False)
         return [Welcomed(fields["object_max"], fields["protocol"], fields["cluster"], resumed)]
@@ -239,8 +242,7 @@ class Connection:
             events = self._watch(now)
         packets, self._packets = self._packets, []
         if self.state in (State.OPEN, State.CLOSING):
-            # What a lane sends while it is not attached would be dropped by the broker; the stream keeps it, and
-            # sends it again when the lane is attached.
+            # What a lane tells while it is not attached would be dropped by the broker.
             packets += [(lane, frames) for lane, frames in self.channel.poll(now) if lane in self._attached]
         return packets, events
 

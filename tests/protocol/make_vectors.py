@@ -33,6 +33,7 @@ from raymq.protocol.messages import (
     Call,
     Chunk,
     Coming,
+    Compressed,
     Create,
     Define,
     Detach,
@@ -95,7 +96,7 @@ def from_json(value: Any) -> Any:
 
 
 def message_from_json(described: dict[str, Any]) -> tuple[Message, bytes | None]:
-    """A message, and for a Chunk its bytes."""
+    """A message, and for a piece of a transfer its bytes."""
     fields = from_json(described["fields"])
     [kind] = [kind for kind in MESSAGES.values() if kind.__name__ == described["message"]]
     return kind(**fields), from_json(described.get("bytes"))
@@ -113,10 +114,7 @@ def to_frames(packet: dict[str, Any]) -> list[Buffer]:
     if kind != Kind.DATA:
         return [route, pack((packet["ack"], packet["grant"], packet["reply"]))]
     batch = [message_from_json(described) for described in packet["messages"]]
-    parts = [
-        encode(message) if chunk is None else encode_chunk(message.transfer, memoryview(chunk))
-        for message, chunk in batch
-    ]
+    parts = [encode(message) if chunk is None else encode_chunk(message, chunk) for message, chunk in batch]
     header = data_header(packet["seq"], packet["ack"], packet["grant"], join(parts))
     return [route, header, *(buffer for part in parts for buffer in part.buffers)]
 
@@ -272,6 +270,11 @@ def vectors() -> list[dict[str, Any]]:
     begin = [describe(Begin(1, [4, 8])), describe(Chunk(1), PICKLE)]
     packets.append(("Begin and Chunk: a transfer begins with its pickle", head | {"messages": begin}))
     packets.append(("Chunk: bytes of its first buffer", head | {"seq": 301, "messages": [describe(Chunk(1), b"half")]}))
+    squeezed = bytes.fromhex("4f68616c660400ffffffff98506668616c66")
+    packets.append((
+        "Compressed: 1,200 bytes by lz4",
+        head | {"seq": 302, "messages": [describe(Compressed(2, 2, 1200), squeezed)]},
+    ))  # fmt: skip
     for kind_name, lane, reply, what in (
         ("ACK", "CALLS", False, "where this end stands"),
         ("ACK", "BULK", True, "nothing moves: where does the other end stand?"),

@@ -16,6 +16,7 @@ from raymq.protocol.channel import MESSAGE_COST, Arrived, Channel, Delivered, Ev
 from raymq.protocol.codec import data_header, encode, encode_chunk, join, pack
 from raymq.protocol.messages import (
     NOTHING,
+    WITH_BYTES,
     Begin,
     Buffer,
     Chunk,
@@ -411,9 +412,7 @@ def test_deadlines() -> None:
 
 def data(*batch: Message, seq: int = 1, ack: int = 0, grant: int = 4, chunk: bytes = b"8 bytes.") -> list[Buffer]:
     """The frames of DATA behind its route."""
-    parts = [
-        encode_chunk(part.transfer, memoryview(chunk)) if isinstance(part, Chunk) else encode(part) for part in batch
-    ]
+    parts = [encode_chunk(part, chunk) if isinstance(part, WITH_BYTES) else encode(part) for part in batch]
     return [data_header(seq, ack, grant, join(parts)), *(buffer for part in parts for buffer in part.buffers)]
 
 

@@ -340,6 +340,22 @@ def test_both_ends_resume_and_send_what_the_other_lacks() -> None:
     assert left.data_packets + right.data_packets <= 18 + 2 * 4 + 2
 
 
+@pytest.mark.parametrize(("before", "repeated"), [(0, 0), (2, 5)])
+def test_what_is_sent_between_resume_and_its_answer_is_sent_once_unless_there_is_a_gap(
+    before: int, repeated: int
+) -> None:
+    """Packets of before are lost with the connection; then the peer drops those that come behind the gap, too."""
+    stream = Stream(SESSION, Lane.CALLS, 16)
+    for number in range(before):
+        stream.send(*content(number), 0.0)
+    stream.resume(1.0)
+    for number in range(3):
+        stream.send(*content(number), 1.0)
+    assert len(stream.synchronize(0, 16, reply=False, now=1.1)) == repeated
+    again = stream.synchronize(0, 16, reply=False, now=2.0)
+    assert len(again) == before + 3, "that one is about a gap"
+
+
 def test_one_end_that_resumes_is_enough() -> None:
     left, right, network = joined(window=4)
     left.send(3)

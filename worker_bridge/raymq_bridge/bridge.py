@@ -16,7 +16,7 @@ import zmq
 
 from raymq import daemon, packets
 from raymq.errors import RemoteProtocolError
-from raymq.protocol import versions
+from raymq.protocol import compression, versions
 from raymq.protocol.channel import Arrived, Delivered, Received
 from raymq.protocol.limits import MESSAGE_MAX, Timing
 from raymq.protocol.messages import Detach, Goodbye
@@ -55,7 +55,9 @@ class Bridge:
     def __init__(self, broker: str, address: str, redis: dict[str, str], log: structlog.stdlib.BoundLogger) -> None:
         self._broker = broker
         self._log = log
-        self._description = {**versions.description(), "ray": cluster.VERSION}
+        self._description = {
+            **versions.description(), "ray": cluster.VERSION, "compression": compression.wish(compression.AUTO),
+        }  # fmt: skip
         self._link = Link(uuid.uuid4().bytes, os.getpid(), self._description, time.monotonic())
         self._waker = Waker()
         self._membership = Membership(

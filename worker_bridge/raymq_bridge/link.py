@@ -18,6 +18,7 @@ from typing import Any, Union
 from raymq.errors import RemoteProtocolError
 from raymq.protocol.channel import Channel
 from raymq.protocol.channel import Event as ChannelEvent
+from raymq.protocol.compression import agreed
 from raymq.protocol.control import decode_control, decode_timing, encode_control
 from raymq.protocol.limits import Timing
 from raymq.protocol.messages import Buffer
@@ -160,6 +161,7 @@ class Link:
 
     def _serve(self, session: bytes, fields: dict[str, Any], cluster: dict[str, Any]) -> None:
         self.channel = Channel(session, self._object_max)
+        self.channel.compressor = agreed(fields["client"].get("compression"), self._cluster.get("compression"))
         self._session = {
             "session": session, "digest": fields["digest"], "protocol": fields["protocol"],
             "client": fields["client"], "job": fields["job"], "cluster": cluster,

@@ -12,6 +12,7 @@ from typing import NamedTuple, Union
 
 from raymq.errors import PayloadTooLarge, RemoteProtocolError
 from raymq.protocol import limits
+from raymq.protocol.bandwidth import Bandwidth
 from raymq.protocol.codec import (
     Encoded,
     decode_batch,
@@ -21,7 +22,18 @@ from raymq.protocol.codec import (
     encode_chunk,
     join,
 )
-from raymq.protocol.messages import ON_BULK, Begin, Buffer, Chunk, Coming, Message, Pickled
+from raymq.protocol.compression import Compressor, decompress
+from raymq.protocol.messages import (
+    ON_BULK,
+    WITH_BYTES,
+    Begin,
+    Buffer,
+    Chunk,
+    Coming,
+    Compressed,
+    Message,
+    Pickled,
+)
 from raymq.protocol.route import Kind, Lane
 from raymq.protocol.stream import Frames, Stream
 from raymq.protocol.transfer import Incoming, Outgoing
@@ -62,6 +74,11 @@ class Channel:
         self.bulk = Stream(session, Lane.BULK, limits.WINDOW_BULK)
         self.backlog = 0
         """Bytes that wait to be sent on the calls lane, and take up, about as many."""
+        self.attached = set(Lane)
+        """The lanes that have a connection. Nothing new is sent on the others: it would be lost, and sent again."""
+        self.compressor: Compressor | None = None
+        """What large payloads are compressed with, once both ends have told what they can read."""
+        self._bandwidth = Bandwidth()
         self._streams = {Lane.CALLS: self.calls, Lane.BULK: self.bulk}
         self._queue: deque[Encoded] = deque()
         self._urgent: list[tuple[Lane, Frames]] = []
@@ -123,13 +140,21 @@ class Channel:
     def poll(self, now: float) -> list[tuple[Lane, Frames]]:
         """All packets that can go now: answers first, then calls as far as credit goes, then chunks."""
         packets, self._urgent = self._urgent, []
-        while self._queue and self.calls.can_send:
+        while self._can_send_calls():
             packets.append((Lane.CALLS, self._send_batch(now)))
-        while self._more_chunks() and self.bulk.can_send:
+        while self._can_send_chunks():
             packets.append((Lane.BULK, self._send_chunk(now)))
+            if self.compressor is not None and self.compressor.busy:
+                break  # it takes its time, and calls are not to wait for sixteen of them
         packets += [(Lane.CALLS, frames) for frames in self.calls.poll(now, waiting=bool(self._queue))]
         packets += [(Lane.BULK, frames) for frames in self.bulk.poll(now, waiting=self._more_chunks())]
         return packets
+
+    def _can_send_calls(self) -> bool:
+        return bool(self._queue) and self.calls.can_send and Lane.CALLS in self.attached
+
+    def _can_send_chunks(self) -> bool:
+        return self._more_chunks() and self.bulk.can_send and Lane.BULK in self.attached
 
     def _send_batch(self, now: float) -> Frames:
         batch: list[Encoded] = []
@@ -161,18 +186,29 @@ class Channel:
 
     def _send_chunk(self, now: float) -> Frames:
         number, transfer = self._active.popleft()
-        chunk = encode_chunk(number, transfer.take(limits.CHUNK))
+        chunk = self._encode_chunk(number, transfer.take(limits.CHUNK), now)
         batch = [chunk]
         if number not in self._begun:
             self._begun.add(number)
             batch.insert(0, encode(Begin(number, transfer.sizes)))
         frames = self.bulk.send(join(batch), chunk.buffers, now)
+        self._bandwidth.sent(self.bulk.sent, chunk.nbytes, now)
         if transfer.finished:
             self._begun.discard(number)
+            if self.compressor is not None:
+                self.compressor.forget(number)
             self._unacknowledged.append((self.bulk.sent, number))
         else:
             self._active.append((number, transfer))  # the transfers that are active take turns
         return frames
+
+    def _encode_chunk(self, number: int, data: memoryview, now: float) -> Encoded:
+        packed = None
+        if self.compressor is not None:
+            packed = self.compressor.compress(number, data, self._bandwidth.figure(now))
+        if packed is None:
+            return encode_chunk(Chunk(number), data)
+        return encode_chunk(Compressed(number, packed[0], len(data)), packed[1])
 
     # --- receiving
 
@@ -197,6 +233,7 @@ class Channel:
             events = []
         else:
             raise RemoteProtocolError(f"kind {kind} is none that crosses a session")
+        self._bandwidth.acknowledged(self.bulk.acknowledged, now)
         while self._unacknowledged and self._unacknowledged[0][0] <= self.bulk.acknowledged:
             events.append(Delivered(self._unacknowledged.popleft()[1]))
         return events
@@ -219,10 +256,10 @@ class Channel:
         for message, chunk in batch:
             if isinstance(message, Begin):
                 events += self._begin(message)
-            elif isinstance(message, Chunk):
-                events += self._chunk(message.transfer, chunk)
+            elif isinstance(message, WITH_BYTES):
+                events += self._chunk(message, chunk)
         self._grant_bulk(now)
-        if any(message.transfer not in self._incoming for message, _ in batch if isinstance(message, Chunk)):
+        if any(message.transfer not in self._incoming for message, _ in batch if isinstance(message, WITH_BYTES)):
             self.bulk.hurry(now)  # a transfer is complete, and who sent it may wait for that
         return events
 
@@ -256,11 +293,12 @@ class Channel:
         self._incoming[message.transfer] = Incoming(message.sizes, self.object_max)
         return []
 
-    def _chunk(self, transfer: int, chunk: Buffer | None) -> list[Event]:
+    def _chunk(self, message: Chunk | Compressed, data: Buffer | None) -> list[Event]:
+        transfer = message.transfer
         incoming = self._incoming.get(transfer)
-        if incoming is None or chunk is None:
+        if incoming is None or data is None:
             raise RemoteProtocolError(f"a chunk of transfer {transfer}, which has not begun")
-        incoming.write(chunk)
+        incoming.write(decompress(message.codec, data, message.size) if isinstance(message, Compressed) else data)
         if not incoming.finished:
             return []
         payload = self._incoming.pop(transfer).payload()
@@ -291,7 +329,7 @@ class Channel:
 
     def next_deadline(self) -> float | None:
         """When ``poll`` has something to do, in the owner's clock."""
-        if self._urgent or (self._queue and self.calls.can_send) or (self.bulk.can_send and self._more_chunks()):
+        if self._urgent or self._can_send_calls() or self._can_send_chunks():
             return 0.0
         due = [at for at in (self.calls.next_deadline(), self.bulk.next_deadline()) if at is not None]
         return min(due) if due else None

@@ -9,7 +9,17 @@ from typing import Any, NamedTuple
 import msgpack
 
 from raymq.errors import LocalProtocolError, RemoteProtocolError
-from raymq.protocol.messages import CODES, Buffer, Chunk, Coming, Message, Pickled, check_message
+from raymq.protocol.messages import (
+    CODES,
+    WITH_BYTES,
+    Buffer,
+    Chunk,
+    Coming,
+    Compressed,
+    Message,
+    Pickled,
+    check_message,
+)
 
 pack: Callable[[Any], bytes] = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 """Encode plain data. One packer for the process: it holds the GIL for the whole of a call, and keeps its buffer."""
@@ -56,9 +66,9 @@ def encode(message: Message) -> Encoded:
     return Encoded(body, buffers, len(body) + sum(len(buffer) for buffer in buffers), transfer)
 
 
-def encode_chunk(transfer: int, data: memoryview) -> Encoded:
+def encode_chunk(message: Chunk | Compressed, data: Buffer) -> Encoded:
     """Encode the next bytes of a transfer."""
-    body = pack((CODES[Chunk], transfer))
+    body = pack((CODES[type(message)], *message))
     return Encoded(body, (data,), len(body) + len(data))
 
 
@@ -121,7 +131,7 @@ def decode_batch(batch: list[Any], buffers: Sequence[Buffer]) -> list[tuple[Mess
     """Build the messages of a packet, handing each the frames that are its own.
 
     Returns:
-        Pairs of a message and, for a Chunk, its bytes.
+        Pairs of a message and, for a piece of a transfer, its bytes.
 
     Raises:
         RemoteProtocolError: a message is malformed, or the frames are not those that the messages announce.
@@ -131,9 +141,9 @@ def decode_batch(batch: list[Any], buffers: Sequence[Buffer]) -> list[tuple[Mess
     for raw in batch:
         kind = check_message(raw)
         data = None
-        if kind is Chunk:
+        if kind in WITH_BYTES:
             if position == len(buffers):
-                raise RemoteProtocolError("a Chunk without its frame")
+                raise RemoteProtocolError(f"a {kind.__name__} without its frame")
             data = buffers[position]
             position += 1
         elif type(raw[-1]) is list and len(raw[-1]) == 4 and "payload" in kind._fields:

@@ -222,9 +222,17 @@ class Chunk(NamedTuple):
     transfer: int
 
 
+class Compressed(NamedTuple):
+    """As Chunk, for bytes that were compressed: by which codec, and how many they are without it."""
+
+    transfer: int
+    codec: int
+    size: int
+
+
 Message = Union[
     Define, Put, Task, Create, Call, Fetch, Unfetch, Watch, Release, Request, Goodbye, Detach, Next, Ahead,
-    Value, Failure, Ready, Reply, Refusal, Log, Yielded, Begin, Chunk,
+    Value, Failure, Ready, Reply, Refusal, Log, Yielded, Begin, Chunk, Compressed,
 ]  # fmt: skip
 
 MESSAGES: dict[int, Any] = {
@@ -251,6 +259,7 @@ MESSAGES: dict[int, Any] = {
     38: Yielded,
     64: Begin,
     65: Chunk,
+    66: Compressed,
 }
 """Every message by the code that stands first in its array on the wire."""
 
@@ -258,7 +267,8 @@ CODES: dict[Any, int] = {message: code for code, message in MESSAGES.items()}
 
 FROM_CLIENT = (Define, Put, Task, Create, Call, Fetch, Unfetch, Watch, Release, Request, Goodbye, Detach, Next, Ahead)
 FROM_BRIDGE = (Value, Failure, Ready, Reply, Refusal, Log, Yielded)
-ON_BULK = (Begin, Chunk)
+ON_BULK = (Begin, Chunk, Compressed)
+WITH_BYTES = (Chunk, Compressed)
 
 
 def _plain(kind: type) -> Callable[[Any], bool]:

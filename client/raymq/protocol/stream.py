@@ -76,6 +76,7 @@ class Stream:
         self._replayed_until = -1.0
         self._replay_at: float | None = None
         self._asked = False
+        self._sent_at_resume: int | None = None
         self._unconsumed_there = _Load()
         # receiving
         self.received = 0
@@ -195,6 +196,9 @@ class Stream:
         """
         self._heard(ack, grant, now)
         if not reply:
+            before, self._sent_at_resume = self._sent_at_resume, None
+            if before is not None and ack >= before:
+                return []  # the answer to ``resume``: what was sent since is on its way over the new connection
             return self._replay(now)
         # The peer's connection is new: what was sent again a moment ago may have been lost with the one before.
         self._probe_interval = PROBE_AFTER
@@ -216,6 +220,7 @@ class Stream:
         self._probe_interval = PROBE_AFTER
         self._probe_at = now + self._probe_interval
         self._replayed_until = -1.0
+        self._sent_at_resume = self.sent
         return self._sync(reply=True)
 
     def _ack(self, *, reply: bool) -> Frames:
