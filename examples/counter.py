@@ -18,6 +18,10 @@ class Counter:
         self.count += number
         return self.count
 
+    def count_for_ever(self):
+        while True:
+            self.count += 1
+
     def read(self):
         return self.count
 
@@ -43,10 +47,11 @@ def main():
     # Whoever knows its name finds it, in this namespace.
     print("letters:", ray.get(ray.get_actor("letters").read.remote()))
 
-    # An actor ends with its last handle; kill() does not wait for that.
+    # An actor ends with its last handle, when it has done its work; kill() does not wait for that.
+    endless = other.count_for_ever.remote()
     ray.kill(other)
     try:
-        ray.get(other.read.remote())
+        ray.get(endless)
     except ray.exceptions.RayActorError:
         print("the other one has ended")
 

@@ -13,7 +13,7 @@ import random
 import raymq as ray
 
 SLOPE, INTERCEPT = 3.0, -1.5
-SHARDS, POINTS = 2, 200
+SHARDS, POINTS, STEPS = 2, 200, 50
 
 
 def make_points(seed):
@@ -55,21 +55,23 @@ def in_lockstep(shards, steps):
 
 
 def as_they_come(shards, steps):
-    server = ParameterServer.remote(rate=0.4)
+    server = ParameterServer.remote(rate=0.5)
     parameters = server.read.remote()
-    computing = {gradient.remote(parameters, shard): shard for shard in shards}
-    for _ in range(steps):
+    computing = {gradient.remote(parameters, shard): (shard, steps - 1) for shard in shards}
+    while computing:
         [done], _ = ray.wait(list(computing))
-        shard = computing.pop(done)
-        computing[gradient.remote(server.apply.remote(done), shard)] = shard
-    return ray.get(server.read.remote())
+        shard, left = computing.pop(done)
+        parameters = server.apply.remote(done)
+        if left:
+            computing[gradient.remote(parameters, shard)] = (shard, left - 1)
+    return ray.get(parameters)
 
 
 def main():
     shards = [ray.put(make_points(seed)) for seed in range(SHARDS)]
-    for fit, steps in ((in_lockstep, 40), (as_they_come, 100)):
-        slope, intercept = fit(shards, steps)
-        print(f"{fit.__name__}, {steps} steps: y = {slope:.2f} x + {intercept:.2f}")
+    for fit in (in_lockstep, as_they_come):
+        slope, intercept = fit(shards, STEPS)
+        print(f"{fit.__name__}, {STEPS} steps: y = {slope:.2f} x + {intercept:.2f}")
 
 
 if __name__ == "__main__":

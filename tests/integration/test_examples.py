@@ -41,10 +41,7 @@ PRINTED = {
     # Random, but pinned by its seeds: half a standard error off.
     "monte_carlo_pi": ["100% of 800,000 points: pi is about 3.1407"],
     "nested_tasks": ["sorted: True", f"sum of 1 to 101: {101 * 102 // 2}"],
-    "parameter_server": [
-        "in_lockstep, 40 steps: y = 3.00 x + -1.50",
-        "as_they_come, 100 steps: y = 3.00 x + -1.50",
-    ],
+    "parameter_server": [f"{how}, 50 steps: y = 3.00 x + -1.50" for how in ("in_lockstep", "as_they_come")],
     "pipelining": [
         "100 pieces of work done, 100 different ones",
         "the longest way is that of 97: 118 steps",
