@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: one cluster, three ways to it, timed in turn; figures as ratios to the native driver."""
+"""``python -m benchmarks``: one cluster, four ways to it, timed in turn; figures as ratios to the native driver."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from rich.console import Console
 from benchmarks import footprint, pipe, report
 from benchmarks.report import Rates, median
 from benchmarks.rows import BATCH, ROWS
-from benchmarks.stage import Stage, contender, far_away, stage
+from benchmarks.stage import Contender, Stage, contender, far_away, stage, unprepared
 
-CONTENDERS = ("native", "Ray Client", "raymq")
-REMOTE = ("Ray Client", "raymq")
+CONTENDERS = ("native", "Ray Client", "raymq", "drop-in")
+REMOTE = CONTENDERS[1:]
 CROWD = 8
 """Clients at once."""
 
@@ -35,8 +35,9 @@ DELAY, RATE = 0.025, 20e6
 class Benchmark:
     """One run: what is measured ends up in ``rates`` and ``figures``."""
 
-    def __init__(self, here: Stage, console: Console, *, quick: bool, only: str) -> None:
+    def __init__(self, here: Stage, base: Path, console: Console, *, quick: bool, only: str) -> None:
         self.here = here
+        self._base = base
         self.rates: Rates = {}
         self.figures: dict[str, float] = {}
         self._console = console
@@ -54,12 +55,19 @@ class Benchmark:
         self.rates.setdefault(row, {}).setdefault(name, []).append(rate)
 
     def connects(self) -> None:
-        """Seconds to connect, a bridge (a server's process) being there; and to the first bridge of all."""
+        """To connect, a bridge (a server) being there; and where it has to be started first."""
+        rounds = 1 if self._quick else self._rounds
         if self._wanted("connect"):
-            for _ in range(1 if self._quick else self._rounds):
-                for name in CONTENDERS:
-                    with contender(name, self.here) as one:
-                        self._rate("connect", name, 1 / one.connect_seconds)
+            self._connect("connect", CONTENDERS, self.here, rounds)
+        if self._wanted("connect, cold"):
+            with unprepared(self.here, self._base) as there:
+                self._connect("connect, cold", REMOTE, there, rounds)
+
+    def _connect(self, row: str, names: tuple[str, ...], there: Stage, rounds: int) -> None:
+        for _ in range(rounds):
+            for name in names:
+                with contender(name, there) as one:
+                    self._rate(row, name, 1 / one.connect_seconds)
 
     def rows(self) -> None:
         """What Ray's API does; the contenders take turns within each round of each row."""
@@ -94,6 +102,8 @@ class Benchmark:
                     for _ in range(1 if self._quick else 3):
                         for name, one in running.items():
                             self._rate(f"{what}: {row}", name, one.ask(row=row, seconds=self._seconds)["rate"])
+                if not self._quick:
+                    self._latencies(running, f"{what}: ")
         local, far = (median(self.rates, row, "raymq") for row in (FAR_ROWS[1], f"50 ms away: {FAR_ROWS[1]}"))
         if local and far:
             trips = (BATCH / far - BATCH / local) / (2 * DELAY)
@@ -104,8 +114,12 @@ class Benchmark:
         if self._wanted("latency"):
             for name in CONTENDERS:
                 with contender(name, self.here) as one:
-                    for what, value in one.ask(latency=self._seconds).items():
-                        self.figures[f"small call, {what}, ms: {name}"] = value
+                    self._latencies({name: one})
+
+    def _latencies(self, running: dict[str, Contender], where: str = "") -> None:
+        for name, one in running.items():
+            for what, value in one.ask(latency=self._seconds).items():
+                self.figures[f"{where}small call, {what}, ms: {name}"] = value
 
     def processor(self) -> None:
         """Seconds of processor time for 1,000 actor calls, each with its get, by process."""
@@ -180,7 +194,7 @@ def main(
     """Time a native driver, Ray Client and raymq on one cluster, in turn."""
     console = Console(width=None if sys.stdout.isatty() else 120)
     with tempfile.TemporaryDirectory(prefix="rmqb") as base, stage(Path(base)) as here:
-        run = Benchmark(here, console, quick=quick, only=only)
+        run = Benchmark(here, Path(base), console, quick=quick, only=only)
         for part in (
             run.bare,
             run.connects,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,10 @@ EXPECTED = Path(__file__).with_name("expected.json")
 NOISE = 0.6
 """A ratio may be so much of what is expected before it is a regression: machines are noisy."""
 
+THEIRS = ("native", "Ray Client")
+OURS = ("raymq", "drop-in")
+"""The thin client, and an installed Ray that goes over it."""
+
 Rates = dict[str, dict[str, list[float]]]
 """By row and contender: all that was measured, per second."""
 
@@ -25,15 +30,14 @@ def median(rates: Rates, row: str, name: str) -> float:
     return statistics.median(measured) if measured else 0.0
 
 
-def ratios(results: dict[str, Any]) -> dict[str, float]:
+def ratios(results: dict[str, Any], ours: str = "raymq") -> dict[str, float]:
     """How many times as fast as the native driver, and as Ray Client, raymq is in each row."""
     found = {}
-    for row in results["rates"]:
-        ours = median(results["rates"], row, "raymq")
-        for name in ("native", "Ray Client"):
+    for row, measured in results["rates"].items():
+        for name in THEIRS:
             theirs = median(results["rates"], row, name)
-            if theirs:
-                found[f"{row} / {name}"] = ours / theirs
+            if theirs and ours in measured:
+                found[f"{row} / {name}"] = median(results["rates"], row, ours) / theirs
     return found
 
 
@@ -53,18 +57,12 @@ def show(results: dict[str, Any], console: Console) -> None:
     rates: Rates = results["rates"]
     table = Table(title="per second (medians), and how many times as fast raymq is")
     table.add_column("row", no_wrap=True)
-    for name in ("native", "Ray Client", "raymq", "spread", "/ native", "/ Client"):
+    for name in (*THEIRS, *OURS, "spread", "/ native", "/ Client"):
         table.add_column(name, justify="right", no_wrap=True)
-    for row, measured in rates.items():
-        ours = measured["raymq"]
-        medians = [median(rates, row, name) for name in ("native", "Ray Client", "raymq")]
-        spread = (max(ours) - min(ours)) / medians[2] if medians[2] else 0.0
-        cells = [_figure(rate) if name in measured else "" for rate, name in zip(medians, _NAMES, strict=True)]
-        against = [
-            f"{medians[2] / theirs:.2f}" if theirs else "cannot" if name in measured else ""
-            for theirs, name in zip(medians[:2], _NAMES, strict=False)
-        ]
-        table.add_row(row, *cells, f"{spread:.0%}", *against)
+    for row, cells in _lines(results):
+        ours = rates[row].get("raymq", [0.0])
+        spread = (max(ours) - min(ours)) / max(statistics.median(ours), 1e-9)
+        table.add_row(row, *cells[:4], f"{spread:.0%}", *cells[4:])
     console.print(table)
     other = Table(title="other figures")
     other.add_column("what", no_wrap=True)
@@ -76,25 +74,26 @@ def show(results: dict[str, Any], console: Console) -> None:
 
 def markdown(results: dict[str, Any]) -> str:
     """The same for the documents."""
-    machine, rates = results["machine"], results["rates"]
+    machine = results["machine"]
     lines = [
         f"Python {machine['python']}, Ray {machine['ray']}, {machine['cpus']} cores, loopback; medians, per second.",
         "",
-        "| | native | Ray Client | raymq | raymq / native | raymq / Ray Client |",
-        "|---|--:|--:|--:|--:|--:|",
+        "| | native | Ray Client | raymq | drop-in | raymq / native | raymq / Ray Client |",
+        "|---|--:|--:|--:|--:|--:|--:|",
     ]
-    found = ratios(results)
-    for row, measured in rates.items():
-        cells = [_figure(median(rates, row, name)) if measured.get(name) else "" for name in _NAMES]
-        cells = ["cannot" if cell == "0" else cell for cell in cells]
-        cells += [_figure(found[key]) if (key := f"{row} / {name}") in found else "" for name in _NAMES[:2]]
-        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    lines += [f"| {row} | " + " | ".join(cells) + " |" for row, cells in _lines(results)]
     lines += ["", "| | |", "|---|--:|"]
     lines += [f"| {what} | {_figure(value)} |" for what, value in results["figures"].items()]
     return "\n".join(lines) + "\n"
 
 
-_NAMES = ("native", "Ray Client", "raymq")
+def _lines(results: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """Each row with its cells: the four contenders, and raymq against the native driver and Ray Client."""
+    rates, found = results["rates"], ratios(results)
+    for row, measured in rates.items():
+        cells = [_figure(median(rates, row, name)) if name in measured else "" for name in (*THEIRS, *OURS)]
+        cells = ["cannot" if cell == "0" else cell for cell in cells]
+        yield row, cells + [_figure(found[key]) if (key := f"{row} / {name}") in found else "" for name in THEIRS]
 
 
 def _figure(value: float) -> str:
@@ -115,13 +114,15 @@ def chart(results: dict[str, Any], path: Path) -> None:
 
     rates: Rates = results["rates"]
     rows = [row for row in rates if median(rates, row, "native")][::-1]
-    figure, axes = plt.subplots(figsize=(9, 0.42 * len(rows) + 1.2))
-    for offset, name, color in ((0.2, "raymq", "#1f6feb"), (-0.2, "Ray Client", "#b0b7c0")):
+    figure, axes = plt.subplots(figsize=(9, 0.5 * len(rows) + 1.2))
+    for offset, name, color in (
+        (0.27, "raymq", "#1f6feb"), (0.0, "drop-in", "#7fb0f5"), (-0.27, "Ray Client", "#b0b7c0"),
+    ):  # fmt: skip
         parts = [median(rates, row, name) / median(rates, row, "native") for row in rows]
-        axes.barh([place + offset for place in range(len(rows))], parts, 0.38, color=color, label=name)
+        axes.barh([place + offset for place in range(len(rows))], parts, 0.26, color=color, label=name)
         for place, part in enumerate(parts):
             text = f" {part:.2g}" if part else " cannot"
-            axes.text(max(part, LEFT), place + offset, text, va="center", fontsize=8)
+            axes.text(max(part, LEFT), place + offset, text, va="center", fontsize=7)
     axes.axvline(1, color="#24292f", linewidth=1)
     axes.set_xscale("log")
     axes.set_xlim(LEFT, 300.0)

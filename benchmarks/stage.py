@@ -64,19 +64,48 @@ def _wait_for(port: int) -> None:
 def stage(base: Path) -> Iterator[Stage]:
     """Start it all, and stop it with the block."""
     environ = {**os.environ, "RAYMQ_RUNTIME_DIR": str(base / "run"), "RAY_USAGE_STATS_ENABLED": "0"}
-    start = [sys.executable, "-m", "raymq_cli", "start", "--port", "0", "--address", "local"]
-    with (base / "log").open("w") as log, process(start, environ, stdout=subprocess.PIPE, stderr=log) as head:
+    with _head(base, environ, "--address", "local") as (head, state):
+        environ |= state["cluster_env"]
+        with _ray_client_server(base, environ, state["cluster"], "specific-server") as address:
+            addresses = {"native": state["cluster"], "Ray Client": address, **_ways(state["address"])}
+            yield Stage(addresses, environ, psutil.Process(head.pid))
+
+
+def _ways(address: str) -> dict[str, str]:
+    """Both ways to a broker: the thin client, and an installed Ray."""
+    return {"raymq": address, "drop-in": f"raymq://{address}"}
+
+
+@contextlib.contextmanager
+def _head(base: Path, environ: dict[str, str], *options: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """``raymq start``, and what it has written down of itself."""
+    start = [sys.executable, "-m", "raymq_cli", "start", "--port", "0", *options]
+    with (base / "log").open("a") as log, process(start, environ, stdout=subprocess.PIPE, stderr=log) as head:
         if "ready" not in head.stdout.readline():  # type: ignore[union-attr]
             raise click.ClickException((base / "log").read_text())
-        state = json.loads((base / "run" / str(head.pid) / "state.json").read_text())
-        environ |= state["cluster_env"]
-        port = free_port()
-        server = [sys.executable, "-m", "ray.util.client.server", f"--address={state['cluster']}"]
-        server += ["--host=127.0.0.1", f"--port={port}", "--mode=specific-server"]
-        with process(server, environ, stdout=log, stderr=log):
-            _wait_for(port)
-            addresses = {"native": state["cluster"], "Ray Client": f"ray://127.0.0.1:{port}", "raymq": state["address"]}
-            yield Stage(addresses, environ, psutil.Process(head.pid))
+        yield head, json.loads((base / "run" / str(head.pid) / "state.json").read_text())
+
+
+@contextlib.contextmanager
+def _ray_client_server(base: Path, environ: dict[str, str], cluster: str, mode: str) -> Iterator[str]:
+    """Ray Client's server: ``proxy``, as ``ray start`` has it, or ``specific-server``, one for all."""
+    port = free_port()
+    server = [sys.executable, "-m", "ray.util.client.server", f"--address={cluster}"]
+    server += ["--host=127.0.0.1", f"--port={port}", f"--mode={mode}"]
+    with (base / "log").open("a") as log, process(server, environ, stdout=log, stderr=log):
+        _wait_for(port)
+        yield f"ray://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def unprepared(here: Stage, base: Path) -> Iterator[Stage]:
+    """The same cluster, where nothing is ready for a client: it waits until a bridge, or a server, has started."""
+    cluster = here.addresses["native"]
+    with (
+        _head(base, here.environ, "--address", cluster, "--spare-bridges", "0") as (head, state),
+        _ray_client_server(base, here.environ, cluster, "proxy") as address,
+    ):
+        yield here._replace(addresses={"Ray Client": address, **_ways(state["address"])}, head=psutil.Process(head.pid))
 
 
 @contextlib.contextmanager
@@ -84,7 +113,7 @@ def far_away(here: Stage, **limits: float) -> Iterator[Stage]:
     """The same, but with a proxy before it; ``limits`` as in ``wan.main``. A native driver cannot go that way."""
     with contextlib.ExitStack() as stack:
         addresses = {}
-        for name in ("Ray Client", "raymq"):
+        for name in ("Ray Client", "raymq", "drop-in"):
             scheme, _, address = here.addresses[name].rpartition("://")
             listen = free_port()
             options = [f"--{key}={value}" for key, value in limits.items()]
