@@ -167,10 +167,11 @@ def listen_to_workers(callback: Callable[[str, list[str]], None]) -> None:
 
 def remote(target: Any, options: dict[str, Any]) -> Any:
     """Make a remote function or an actor class, as the decorator ``@ray.remote(**options)`` does."""
-    for _, function in inspect.getmembers(target, inspect.isfunction) if isinstance(target, type) else ():
+    for _, member in inspect.getmembers(target, inspect.isroutine) if isinstance(target, type) else ():
+        function = inspect.unwrap(getattr(member, "__func__", member))  # where Ray looks for its marks
         method_options = getattr(function, "__raymq_method__", None)
         if method_options:
-            ray.method(**method_options)(function)  # leaves Ray's own marks on the function
+            ray.method(**method_options)(function)  # leaves them there
     return ray.remote(**options)(target) if options else ray.remote(target)
 
 
@@ -218,12 +219,16 @@ def identity(value: Any) -> bytes:
 
 def actor_shape(handle: Any) -> tuple[str, dict[str, int]]:
     """An actor's class name, and for each of its methods the number of values that it returns, or STREAMING's like."""
-    methods = {
-        name: _returns(handle, name)
-        for name in handle._ray_method_signatures
-        if not name.startswith("__") or name == "__call__"
-    }
+    methods = {name: _returns(handle, name) for name in handle._ray_method_signatures}
     return handle._ray_actor_creation_function_descriptor.class_name, methods
+
+
+def signatures(handle: Any) -> dict[str, list[tuple[str, int, bool]]]:
+    """For each of an actor's methods the parameters: name, kind, and whether there is a default."""
+    return {
+        method: [(one.name, int(one.kind), one.default is not one.empty) for one in parameters]
+        for method, parameters in handle._ray_method_signatures.items()
+    }
 
 
 def _returns(handle: Any, name: str) -> int:
@@ -471,6 +476,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "task_id": task_id,
     "job_id": job_id,
     "actor_id": actor_id,
+    "signatures": signatures,
     "get_gpu_ids": ray.get_gpu_ids,
     "timeline": timeline,
 }
