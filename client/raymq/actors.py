@@ -33,7 +33,7 @@ class ActorClass(Callee):
         self.__doc__ = definition.target.__doc__
 
     def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
-        """Create an actor; returns its handle at once.
+        """Create an actor; returns its handle at once, with ``get_if_exists`` when it is known which one that is.
 
         What goes wrong in the creation is raised by the ``get`` of the actor's first call.
 
@@ -48,7 +48,8 @@ class ActorClass(Callee):
         """
         self._shape.check_constructor(args, kwargs)
         check_creation(self._merged, is_async=self._shape.is_async)
-        return self._choose()._lives.for_call(args, kwargs).calls.actor(self, args, kwargs)
+        made = self._choose()._lives.for_call(args, kwargs).calls.actor(self, args, kwargs)
+        return made._as_known() if self._merged.get("get_if_exists") else made
 
     def options(self, **options: Any) -> ActorClass:
         """The same class with other options than the decorator's."""
@@ -100,6 +101,10 @@ class ActorHandle(Held):
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self._shape.returns, *EVERY_ACTOR]
+
+    def _as_known(self) -> ActorHandle:
+        """The handle that was there first, if there are more to this actor: so they are equal. Asks the cluster."""
+        return cast(ActorHandle, self._life.request("itself", (self,), {}, held=self))
 
     def _ask_for_signatures(self) -> Listed:
         """The parameters of its methods, of which only the program that made the actor knows without asking."""

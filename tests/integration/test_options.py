@@ -192,6 +192,8 @@ def test_get_if_exists(session: ray.Session) -> None:
     shared = Named.options(name="shared", namespace="options", get_if_exists=True)
     first, second = shared.remote(), shared.remote()
     assert ray.get(first.pid.remote()) == ray.get(second.pid.remote())
+    assert first == second
+    assert len({first, second}) == 1
     assert first._actor_id == second._actor_id
     with pytest.raises(ray.exceptions.ActorAlreadyExistsError, match="already"):
         ray.get(Named.options(name="shared", namespace="options").remote().pid.remote())

@@ -424,6 +424,21 @@ def job_id(reference: Any) -> Any:
     return reference.job_id()
 
 
+def itself(value: Any) -> Any:
+    """The same reference or handle: it comes back under the number by which the client has known it first."""
+    return value
+
+
+def owner_address(reference: Any) -> bytes:
+    """The process that owns an object, Ray's message ``Address``."""
+    return bytes(reference.owner_address())
+
+
+def call_site(reference: Any) -> str:
+    """The line that made a reference, if Ray records these."""
+    return str(reference.call_site())
+
+
 def actor_id(handle: Any) -> Any:
     """The id of an actor."""
     return handle._actor_id
@@ -475,6 +490,9 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "placement_group_table": ray.util.placement_group_table,
     "task_id": task_id,
     "job_id": job_id,
+    "itself": itself,
+    "owner_address": owner_address,
+    "call_site": call_site,
     "actor_id": actor_id,
     "signatures": signatures,
     "get_gpu_ids": ray.get_gpu_ids,
