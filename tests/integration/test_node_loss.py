@@ -93,6 +93,7 @@ def made(path: Path) -> bytes:
     return bytes(LARGE)
 
 
+@pytest.mark.timeout(300)  # nodes come and go, each a minute on a busy machine
 def test_a_result_is_made_again_and_what_cannot_be_is_an_error(
     head: Head, session: ray.Session, tmp_path: Path
 ) -> None:
@@ -121,6 +122,7 @@ def test_a_result_is_made_again_and_what_cannot_be_is_an_error(
     assert (tmp_path / "made once").read_text() == "made\n"
 
 
+@pytest.mark.timeout(300)
 def test_an_actor_on_a_node_that_dies(head: Head, session: ray.Session, tmp_path: Path) -> None:
     @ray.remote(num_cpus=0, resources={"second": 0.1})
     class Actor:

@@ -52,6 +52,8 @@ INTERNALS = (
     "ray._private.worker.print_worker_logs",
     "RayContext.address_info['raylet_socket_name']",
     "Queue.__dict__: maxsize, actor",
+    "DynamicObjectRefGenerator.__dict__: _refs",
+    "ActorHandle._ray_method_signatures: without self, with _ray_trace_ctx",
     "PlacementGroup.__dict__: id, bundle_cache",
     "NodeAffinitySchedulingStrategy.__dict__: node_id, soft, _spill_on_unavailable, _fail_on_unavailable",
     "PlacementGroupSchedulingStrategy.__dict__: as its constructor's arguments",
@@ -223,10 +225,14 @@ def actor_shape(handle: Any) -> tuple[str, dict[str, int]]:
     return handle._ray_actor_creation_function_descriptor.class_name, methods
 
 
+RAY_S_OWN = "_ray_trace_ctx"
+"""A parameter that Ray adds to every method."""
+
+
 def signatures(handle: Any) -> dict[str, list[tuple[str, int, bool]]]:
     """For each of an actor's methods the parameters: name, kind, and whether there is a default."""
     return {
-        method: [(one.name, int(one.kind), one.default is not one.empty) for one in parameters]
+        method: [(p.name, int(p.kind), p.default is not p.empty) for p in parameters if p.name != RAY_S_OWN]
         for method, parameters in handle._ray_method_signatures.items()
     }
 
