@@ -22,8 +22,8 @@ pytestmark = pytest.mark.cluster
 LARGE = 1 << 20
 """Bytes of a value that lies in the object store of the node where it was made."""
 
-QUICK = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "3"}
-"""Has the cluster see soon that a node is gone."""
+QUICK = {"RAY_health_check_period_ms": "1000"}
+"""Has the cluster see soon that a node is gone, and yet not take a busy one for gone."""
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +56,14 @@ class Node:
             command, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
 
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended by itself: on a busy machine a raylet may not wait for all parts of its node."""
+        return self._process.poll() is not None
+
     def kill(self) -> None:
         """End it as a power cut would: nobody is told."""
-        children = psutil.Process(self._process.pid).children(recursive=True)
+        children = [] if self.failed else psutil.Process(self._process.pid).children(recursive=True)
         for process in children:
             if process.name() == "raylet":
                 process.kill()
@@ -77,12 +82,18 @@ def count(session: ray.Session) -> int:
 @contextmanager
 def second_node(head: Head, session: ray.Session, directory: Path) -> Iterator[Node]:
     with (directory / "node.log").open("a") as log:
-        node = Node(head, log)
+        nodes = [Node(head, log)]
+
+        def has_come() -> bool:
+            if nodes[-1].failed:
+                nodes.append(Node(head, log))
+            return count(session) == 1
+
         try:
-            wait_until(lambda: count(session) == 1, "the second node has come")
-            yield node
+            wait_until(has_come, "the second node has come", timeout=150)
+            yield nodes[-1]
         finally:
-            node.kill()
+            nodes[-1].kill()
     wait_until(lambda: count(session) == 0, "the cluster has seen that the second node is gone")
 
 
@@ -93,7 +104,7 @@ def made(path: Path) -> bytes:
     return bytes(LARGE)
 
 
-@pytest.mark.timeout(300)  # nodes come and go, each a minute on a busy machine
+@pytest.mark.timeout(500)  # nodes come and go, each a minute on a busy machine
 def test_a_result_is_made_again_and_what_cannot_be_is_an_error(
     head: Head, session: ray.Session, tmp_path: Path
 ) -> None:
@@ -122,7 +133,7 @@ def test_a_result_is_made_again_and_what_cannot_be_is_an_error(
     assert (tmp_path / "made once").read_text() == "made\n"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 def test_an_actor_on_a_node_that_dies(head: Head, session: ray.Session, tmp_path: Path) -> None:
     @ray.remote(num_cpus=0, resources={"second": 0.1})
     class Actor:
