@@ -88,7 +88,7 @@ if TYPE_CHECKING:
         WrongSession,
     )
     from raymq.functions import RemoteFunction
-    from raymq.generators import ObjectRefGenerator
+    from raymq.generators import DynamicObjectRefGenerator, ObjectRefGenerator
     from raymq.ids import (
         ActorClassID,
         ActorID,
@@ -120,6 +120,7 @@ __all__ = [
     "ClientBuilder",
     "ConnectError",
     "ConnectTimeout",
+    "DynamicObjectRefGenerator",
     "ForkedSession",
     "FunctionID",
     "JobID",

@@ -20,7 +20,6 @@ _MODE = "tells what a process of the cluster is, and a client is none: ask in a 
 
 ABSENT = {
     "_config": "holds the settings of a process of the cluster: read it in a remote function.",
-    "DynamicObjectRefGenerator": 'belongs to num_returns="dynamic", which Ray deprecates: use num_returns="streaming".',
     "Language": "chooses the language of a worker, and a client has Python only: use it in a remote function.",
     "LoggingConfig": (
         "shapes the logs of the cluster's processes: set RAY_LOGGING_CONFIG_ENCODING where these start, and "

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from raymq.actors import ActorClass, ActorHandle, ActorMethod, method
+from raymq.actors import ActorClass, ActorClassInheritanceException, ActorHandle, ActorMethod, method
 
-__all__ = ["ActorClass", "ActorHandle", "ActorMethod", "exit_actor", "method"]
+__all__ = ["ActorClass", "ActorClassInheritanceException", "ActorHandle", "ActorMethod", "exit_actor", "method"]
 
 
 def exit_actor() -> NoReturn:

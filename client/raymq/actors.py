@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from raymq.errors import ActorLost
-from raymq.functions import Callee, Definition
+from raymq.functions import Callee, Definition, no_graphs
 from raymq.ids import ActorID
-from raymq.options import ACTOR_OPTIONS, METHOD_OPTIONS, check_options, is_held_back, returned
-from raymq.protocol.messages import HELD_BACK, STREAMING
+from raymq.options import METHOD_OPTIONS, check_actor, check_call, check_creation, check_method, check_method_names
 from raymq.refs import Held, Hold
+from raymq.shapes import EVERY_ACTOR, METHOD_MARK, Listed, Shape, ShapeOfClass, returned_by
 
 if TYPE_CHECKING:
     from raymq.life import Life
     from raymq.session import Session
 
-METHOD_MARK = "__raymq_method__"
-"""The attribute under which ``@method`` leaves its options; the bridge turns them into Ray's."""
 
-EVERY_ACTOR = ("__ray_ready__", "__ray_call__", "__ray_terminate__")
-"""Methods that Ray gives to every actor."""
-
-
-def class_shape(kind: type) -> dict[str, int]:
-    """The methods of a class that can be called remotely, each with what ``returned`` says of it.
-
-    Raises:
-        ValueError: a method's ``num_returns`` cannot be understood.
-    """
-    shape = {}
-    for name, function in inspect.getmembers(kind, callable):
-        if not name.startswith("__") or name == "__call__":
-            if name == "__call__" and not inspect.isfunction(function):
-                continue  # every class can be called; this is no method of its instances
-            shape[name] = returned(getattr(function, METHOD_MARK, {}), function)
-    return shape
+class ActorClassInheritanceException(TypeError):
+    """A class was derived from an actor class."""
 
 
 class ActorClass(Callee):
@@ -44,31 +26,47 @@ class ActorClass(Callee):
 
     def __init__(self, definition: Definition, overrides: dict[str, Any], choose: Callable[[], Session]) -> None:
         super().__init__(definition, overrides, choose)
-        check_options("actor", ACTOR_OPTIONS, {**definition.options, **self._overrides})
-        self._shape = class_shape(definition.target)
+        check_actor(definition.options, overrides)
+        self._merged = {**definition.options, **overrides}
+        self._shape = ShapeOfClass(definition.target, self._merged)
         self.__name__ = definition.name
         self.__doc__ = definition.target.__doc__
 
     def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
-        """Create an actor; returns its handle at once.
+        """Create an actor; returns its handle at once, with ``get_if_exists`` when it is known which one that is.
 
         What goes wrong in the creation is raised by the ``get`` of the actor's first call.
 
         Raises:
             TypeError: the arguments do not fit the constructor's signature.
+            ValueError: options exclude each other.
             NotPicklable: an argument cannot be pickled; the message names it.
             NotConnected: there is no session.
             SessionLost: the session was lost, and does not start over.
             ObjectLost: so was an argument of it.
             ConnectError: the session cannot start over now.
         """
-        if "__init__" in vars(self._definition.target):
-            inspect.signature(self._definition.target.__init__).bind(None, *args, **kwargs)
-        return self._choose()._lives.for_call(args, kwargs).calls.actor(self, args, kwargs)
+        self._shape.check_constructor(args, kwargs)
+        check_creation(self._merged, is_async=self._shape.is_async)
+        made = self._choose()._lives.for_call(args, kwargs).calls.actor(self, args, kwargs)
+        return made._as_known() if self._merged.get("get_if_exists") else made
 
     def options(self, **options: Any) -> ActorClass:
         """The same class with other options than the decorator's."""
         return ActorClass(self._definition, {**self._overrides, **options}, self._choose)
+
+    def _remote(
+        self, args: Sequence[Any] | None = None, kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> ActorHandle:
+        """``options(**options).remote(*args, **kwargs)``, in one."""
+        kind = self.options(**options) if options else self
+        return kind.remote(*(args or ()), **(kwargs or {}))
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> NoReturn:
+        raise ActorClassInheritanceException(
+            f"{self.__name__} is an actor class, and none can be derived from it: derive the class from one that is no "
+            "actor class, and decorate it with @remote"
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError(f"an actor is not created directly: write {self.__name__}.remote(...)")
@@ -84,7 +82,7 @@ class ActorHandle(Held):
 
     _lost = ActorLost
 
-    def __init__(self, life: Life, hold: Hold, class_name: str, shape: dict[str, int]) -> None:
+    def __init__(self, life: Life, hold: Hold, class_name: str, shape: Shape) -> None:
         super().__init__(life, hold)
         self._class_name = class_name
         self._shape = shape
@@ -97,12 +95,20 @@ class ActorHandle(Held):
     _ray_actor_id = _actor_id
 
     def __getattr__(self, name: str) -> ActorMethod:
-        if name in self._shape or name in EVERY_ACTOR:
+        if name in self._shape.returns or name in EVERY_ACTOR:
             return ActorMethod(self, name, {})
         raise AttributeError(f"the actor {self._class_name} has no method {name!r}")
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self._shape]
+        return [*super().__dir__(), *self._shape.returns, *EVERY_ACTOR]
+
+    def _as_known(self) -> ActorHandle:
+        """The handle that was there first, if there are more to this actor: so they are equal. Asks the cluster."""
+        return cast(ActorHandle, self._life.request("itself", (self,), {}, held=self))
+
+    def _ask_for_signatures(self) -> Listed:
+        """The parameters of its methods, of which only the program that made the actor knows without asking."""
+        return cast(Listed, self._life.request("signatures", (self,), {}, held=self))
 
     def __repr__(self) -> str:
         return f"Actor({self._class_name}, {self.hex()})"
@@ -128,39 +134,53 @@ class ActorMethod:
             ``ObjectRefGenerator``.
 
         Raises:
+            TypeError: the arguments do not fit the method's signature. The first call of an actor that this program has
+                not made asks the cluster for it.
             NotPicklable: an argument cannot be pickled; the message names it.
             ActorLost: the actor's session was lost.
         """
+        self._handle._shape.check(self._name, args, kwargs, self._handle._ask_for_signatures)
         return self._handle._life.calls.method(self, args, kwargs)
 
     def options(self, **options: Any) -> ActorMethod:
         """The same method with other options, ``num_returns`` for instance."""
-        check_options("method", METHOD_OPTIONS, options)
+        check_call(options, generator=self._handle._shape.may_yield(self._name))
         return ActorMethod(self._handle, self._name, {**self._options, **options})
 
+    def _remote(self, args: Sequence[Any] | None = None, kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
+        """``options(**options).remote(*args, **kwargs)``, in one."""
+        called = self.options(**options) if options else self
+        return called.remote(*(args or ()), **(kwargs or {}))
+
+    @property
+    def bind(self) -> NoReturn:
+        """What Ray builds graphs of calls with, which a client does not."""
+        raise no_graphs()
+
     def _returns(self) -> int:
-        if "num_returns" in self._options:
-            return returned(self._options)
-        known = self._handle._shape.get(self._name, 1)
-        return HELD_BACK if known == STREAMING and is_held_back(self._options) else known
+        return returned_by(self._handle._shape, self._name, self._options)
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError(f"an actor's method is not called directly: write {self._name}.remote(...)")
 
 
-def method(**options: Any) -> Any:
+def method(*marked: Callable[..., Any], **options: Any) -> Any:
     """Set the options of a method in its class: ``@method(num_returns=2)``.
 
     Raises:
-        ValueError: an option is unknown.
+        AssertionError: an option is unknown, as in Ray.
+        ValueError: an option's value is wrong.
     """
-    check_options("method", METHOD_OPTIONS, options)
+    if marked and (options or len(marked) > 1 or not callable(marked[0])):
+        raise AssertionError(f"@method takes options by name, as in @method(num_returns=2): {list(METHOD_OPTIONS)}")
+    check_method_names(options)
 
     def mark(function: Any) -> Any:
+        check_method(options, function)
         setattr(function, METHOD_MARK, options)
         return function
 
-    return mark
+    return mark(marked[0]) if marked else mark
 
 
 def make_actor_class(kind: type, options: dict[str, Any], choose: Callable[[], Session]) -> ActorClass:

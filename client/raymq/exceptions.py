@@ -9,11 +9,29 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from raymq.ids import TaskID
+
+
+class _Text:
+    """A field that holds the error's whole text, unless the cluster has told it another."""
+
+    def __get__(self, error: BaseException | None, kind: type) -> str:
+        return str(error or "")
 
 
 class RayError(Exception):
-    """Base of all errors that come from Ray."""
+    """Base of all errors that come from Ray.
+
+    What an error tells beside its text stands in the fields that its class declares.
+    """
+
+    def _tell(self, fields: dict[str, Any]) -> None:
+        """Set those of the fields that the class declares."""
+        declared = {name for kind in type(self).__mro__ for name in vars(kind).get("__annotations__", ())}
+        vars(self).update({name: value for name, value in fields.items() if name in declared})
 
 
 class CrossLanguageError(RayError):
@@ -22,6 +40,9 @@ class CrossLanguageError(RayError):
 
 class TaskCancelledError(RayError):
     """The task was cancelled."""
+
+    task_id: TaskID | None = None
+    error_message: str | None = None
 
 
 class RayTaskError(RayError):
@@ -33,7 +54,12 @@ class RayTaskError(RayError):
         traceback_str: the traceback on the worker, as text.
         pid: the worker's process id.
         ip: the worker's node.
+        proctitle: what the worker's process was called then.
+        actor_repr: of an actor's method, the actor.
     """
+
+    proctitle: str = ""
+    actor_repr: str | None = None
 
     def __init__(
         self,
@@ -57,7 +83,7 @@ class RayTaskError(RayError):
         return self._message
 
     def __reduce__(self) -> Any:
-        return _task_error, self._state()
+        return _task_error, (self._state(), {"proctitle": self.proctitle, "actor_repr": self.actor_repr})
 
     def _state(self) -> tuple[Any, ...]:
         return self._message, self.cause, self.function_name, self.traceback_str, self.pid, self.ip
@@ -71,6 +97,7 @@ class RayTaskError(RayError):
             kind: Any = type(f"RayTaskError({type(cause).__name__})", (RayTaskError, type(cause)), {})
             dual: RayTaskError = kind.__new__(kind, *cause.args)
             RayTaskError.__init__(dual, *self._state())
+            dual.proctitle, dual.actor_repr = self.proctitle, self.actor_repr
             _copy_state(cause, dual)
         except Exception:  # classes that cannot be subclassed or made this way are the user's, and of any kind
             return self
@@ -92,8 +119,10 @@ def _copy_state(source: BaseException, target: BaseException) -> None:
                     setattr(target, name, getattr(source, name))
 
 
-def _task_error(*state: Any) -> RayTaskError:
-    return RayTaskError(*state).as_instanceof_cause()
+def _task_error(state: tuple[Any, ...], fields: dict[str, Any]) -> RayTaskError:
+    error = RayTaskError(*state)
+    error._tell(fields)
+    return error.as_instanceof_cause()
 
 
 class LocalRayletDiedError(RayError):
@@ -107,9 +136,18 @@ class WorkerCrashedError(RayError):
 class RayActorError(RayError):
     """An actor cannot carry out the call."""
 
+    BASE_ERROR_MSG = "The actor experienced an error before finishing this task."
+
+    actor_id: str | None = None
+    actor_init_failed: bool = False
+    preempted: bool = False
+    error_msg: str | _Text = _Text()
+
 
 class ActorDiedError(RayActorError):
     """The actor is dead."""
+
+    BASE_ERROR_MSG = "The actor died unexpectedly before finishing this task."
 
 
 class ActorUnavailableError(RayActorError):
@@ -119,9 +157,14 @@ class ActorUnavailableError(RayActorError):
 class RaySystemError(RayError):
     """Ray itself failed."""
 
+    client_exc: Any = None
+    traceback_str: str | None = None
+
 
 class AuthenticationError(RayError):
     """The cluster refuses the bridge's token."""
+
+    message: str | _Text = _Text()
 
 
 class UserCodeException(RayError):
@@ -139,13 +182,21 @@ class OutOfDiskError(RayError):
 class OutOfMemoryError(RayError):
     """A node ran out of memory, and the worker was killed."""
 
+    message: str | _Text = _Text()
+
 
 class NodeDiedError(RayError):
     """The node is dead."""
 
+    message: str | _Text = _Text()
+
 
 class ObjectLostError(RayError):
     """All copies of the object are lost."""
+
+    object_ref_hex: str | None = None
+    owner_address: bytes | None = None
+    call_site: str = ""
 
 
 class ObjectFetchTimedOutError(ObjectLostError):
@@ -154,6 +205,9 @@ class ObjectFetchTimedOutError(ObjectLostError):
 
 class RpcError(RayError):
     """A call inside of Ray failed."""
+
+    message: str | _Text = _Text()
+    rpc_code: int | None = None
 
 
 class ReferenceCountingAssertionError(ObjectLostError, AssertionError):
@@ -171,6 +225,9 @@ class OwnerDiedError(ObjectLostError):
 class ObjectReconstructionFailedError(ObjectLostError):
     """The object was lost and cannot be made again."""
 
+    reason: int | None = None
+    reason_message: str | _Text = _Text()
+
 
 class GetTimeoutError(RayError, TimeoutError):
     """A ``get`` ran out of time."""
@@ -186,6 +243,8 @@ class AsyncioActorExit(RayError):
 
 class RuntimeEnvSetupError(RayError):
     """A runtime environment could not be set up."""
+
+    error_message: str | _Text = _Text()
 
 
 class TaskPlacementGroupRemoved(RayError):
@@ -203,9 +262,13 @@ class PendingCallsLimitExceeded(RayError):
 class TaskUnschedulableError(RayError):
     """The task can never be scheduled."""
 
+    error_message: str | _Text = _Text()
+
 
 class ActorUnschedulableError(RayError):
     """The actor can never be scheduled."""
+
+    error_message: str | _Text = _Text()
 
 
 class ObjectRefStreamEndOfStreamError(RayError):
@@ -243,9 +306,13 @@ class UnserializableException(RayError):
 class ActorAlreadyExistsError(ValueError, RayError):
     """An actor of this name exists already."""
 
+    error_message: str | _Text = _Text()
+
 
 class ActorHandleNotFoundError(ValueError, RayError):
     """The actor handle is not known to the cluster."""
+
+    error_message: str | _Text = _Text()
 
 
 BY_NAME: dict[str, type[RayError]] = {

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from raymq.options import TASK_OPTIONS, check_options, returned
+from raymq.absent import ABSENT
+from raymq.errors import NotOnClient
+from raymq.options import check_task, is_generator, returned
+from raymq.shapes import check_arguments
 
 if TYPE_CHECKING:
     from raymq.session import Session
@@ -46,6 +49,20 @@ class Callee:
         self._overrides = overrides
         self._choose = choose
 
+    @property
+    def bind(self) -> NoReturn:
+        """What Ray builds graphs of calls with, which a client does not."""
+        raise no_graphs()
+
+
+def no_graphs() -> NotOnClient:
+    """Why a client has no ``bind``."""
+    return NotOnClient(
+        f"bind() is not there on a client: ray.dag {ABSENT['dag']} Or pass the reference that remote() returns to "
+        "the next call, which needs no graph.",
+        name="bind",
+    )
+
 
 class RemoteFunction(Callee):
     """A function that runs in the cluster: ``f.remote(*args, **kwargs)`` returns a reference to its value."""
@@ -55,9 +72,8 @@ class RemoteFunction(Callee):
         function = definition.target
         if inspect.iscoroutinefunction(function):
             raise ValueError("an 'async def' cannot be a remote task; run it in one: asyncio.run(f()), or use an actor")
-        options = {**definition.options, **self._overrides}
-        check_options("task", TASK_OPTIONS, options)
-        self._returns = returned(options, function)
+        check_task(definition.options, overrides, function)
+        self._returns = returned({**definition.options, **overrides}, generator=is_generator(function))
         self._signature = inspect.signature(function)
         self.__name__ = definition.name
         self.__doc__ = function.__doc__
@@ -78,12 +94,17 @@ class RemoteFunction(Callee):
             ObjectLost: so was an argument of it.
             ConnectError: the session cannot start over now.
         """
-        self._signature.bind(*args, **kwargs)
+        check_arguments(self._signature, args, kwargs)
         return self._choose()._lives.for_call(args, kwargs).calls.function(self, args, kwargs)
 
     def options(self, **options: Any) -> RemoteFunction:
         """The same function with other options than the decorator's, for one call or more."""
         return RemoteFunction(self._definition, {**self._overrides, **options}, self._choose)
+
+    def _remote(self, args: Sequence[Any] | None = None, kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
+        """``options(**options).remote(*args, **kwargs)``, in one."""
+        callee = self.options(**options) if options else self
+        return callee.remote(*(args or ()), **(kwargs or {}))
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError(f"a remote function is not called directly: write {self.__name__}.remote(...)")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from raymq.errors import ObjectLost, SessionError
@@ -156,6 +158,25 @@ class ObjectRefGenerator(Held):
 
     def __repr__(self) -> str:
         return f"ObjectRefGenerator({self.hex()})"
+
+
+class DynamicObjectRefGenerator:
+    """The value of a call with ``num_returns="dynamic"``: the references to what the generator has yielded.
+
+    Args:
+        refs: the references.
+    """
+
+    def __init__(self, refs: Iterable[ObjectRef[Any]]) -> None:
+        self._refs = deque(refs)  # the state is Ray's, too: these travel
+
+    def __iter__(self) -> Iterator[ObjectRef[Any]]:
+        """The references that have not been taken yet; each is taken by this."""
+        while self._refs:
+            yield self._refs.popleft()
+
+    def __len__(self) -> int:
+        return len(self._refs)
 
 
 def _ring(loop: asyncio.AbstractEventLoop, woken: asyncio.Future[None]) -> None:

@@ -15,6 +15,7 @@ from raymq.functions import RemoteFunction
 from raymq.protocol.limits import REFS_MAX, TEXT_MAX
 from raymq.protocol.messages import Failure, Pickled, Refusal
 from raymq.refs import Held, Hold, ObjectRef
+from raymq.shapes import Shape
 from raymq.waiting import Answer, payload_of
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class Packer:
                 return ObjectRef(self._life, holds[fields[0]])
             if kind == "actor":
                 number, class_name, shape = fields
-                return ActorHandle(self._life, holds[number], class_name, shape)
+                return ActorHandle(self._life, holds[number], class_name, Shape(shape))
             if kind == "error":
                 return remote_errors.from_description(*fields)
             if kind == "exception":

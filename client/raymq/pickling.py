@@ -166,6 +166,7 @@ def may_be_written_to(payload: Pickled) -> bool:
 
 HOMES_IN_RAY = {
     "ActorClass": "actor",
+    "ActorClassInheritanceException": "actor",
     "ActorHandle": "actor",
     "ActorMethod": "actor",
     "RemoteFunction": "remote_function",
@@ -177,6 +178,7 @@ HOMES_IN_RAY = {
 SHARED = frozenset({
     *(("", name) for name in ("ActorClassID", "ActorID", "FunctionID", "JobID", "NodeID")),
     *(("", name) for name in ("PlacementGroupID", "TaskID", "UniqueID", "WorkerID")),
+    ("", "DynamicObjectRefGenerator"),
     *(("util.queue", name) for name in ("Empty", "Full", "Queue")),
     ("util.placement_group", "PlacementGroup"),
     *(("util.scheduling_strategies", name) for name in ("In", "NotIn", "Exists", "DoesNotExist")),

@@ -111,6 +111,29 @@ class ObjectRef(Held, Generic[T_co]):
         """
         return cast(JobID, self._life.request("job_id", (self,), {}, held=self))
 
+    def owner_address(self) -> bytes:
+        """The process that owns the object, Ray's message ``Address`` as bytes. Asks the cluster.
+
+        Raises:
+            Exception: the call could not be made.
+            ObjectLost: the session was lost.
+        """
+        return cast(bytes, self._life.request("owner_address", (self,), {}, held=self))
+
+    def call_site(self) -> str:
+        """The line that made the reference, which is the bridge's, if the cluster records these. Asks the cluster.
+
+        Raises:
+            Exception: the call could not be made.
+            ObjectLost: the session was lost.
+        """
+        return cast(str, self._life.request("call_site", (self,), {}, held=self))
+
+    @classmethod
+    def size(cls) -> int:
+        """The bytes of an id."""
+        return ID_SIZE
+
     def is_nil(self) -> bool:
         """Whether it refers to nothing: never."""
         return False

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from raymq import errors, exceptions
+from raymq.ids import TaskID
 from raymq.protocol.messages import Pickled
 
 
@@ -31,23 +32,27 @@ def from_description(error: dict[str, Any], cause: BaseException | None) -> Base
     """Turn the description of an exception into the exception.
 
     Args:
-        error: ``type``, ``mro``, ``message``, ``traceback``, and of a task its ``task``, ``pid`` and ``ip``.
+        error: ``type``, ``mro``, ``message``, ``traceback``, ``fields``; of a task ``task``, ``pid`` and ``ip``.
         cause: what a task raised; of an error that is not Ray's, the error itself.
     """
     name, message = str(error.get("type", "")), str(error.get("message", ""))
     bases = [name, *(str(base) for base in error.get("mro", ()))]
     if "RayTaskError" in bases:
-        return exceptions.RayTaskError(
+        failed = exceptions.RayTaskError(
             message,
             cause,
             str(error.get("task", "")),
             str(error.get("traceback", "")),
             _pid(error.get("pid")),
             str(error.get("ip", "")),
-        ).as_instanceof_cause()
+        )
+        failed._tell(_fields(error))
+        return failed.as_instanceof_cause()
     for base in bases:
         if base in exceptions.BY_NAME:
-            return exceptions.BY_NAME[base](message)
+            told = exceptions.BY_NAME[base](message)
+            told._tell(_fields(error))
+            return told
     own = getattr(errors, name, None)
     if isinstance(own, type) and issubclass(own, errors.RaymqError):
         return own(message)
@@ -55,6 +60,14 @@ def from_description(error: dict[str, Any], cause: BaseException | None) -> Base
         cause = errors.RaymqError(f"{name}: {message}")
     cause.__cause__ = RemoteTraceback(str(error.get("traceback", "")))
     return cause
+
+
+def _fields(error: dict[str, Any]) -> dict[str, Any]:
+    fields = error.get("fields")
+    if not isinstance(fields, dict):
+        return {}
+    task = fields.get("task_id")
+    return {**fields, "task_id": TaskID(task) if isinstance(task, bytes) and len(task) == TaskID.size() else None}
 
 
 def _pid(value: Any) -> int:

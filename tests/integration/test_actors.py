@@ -188,7 +188,7 @@ def test_misuse() -> None:
         Counter()
     with pytest.raises(TypeError, match="too many positional arguments"):
         Counter.remote(1, 2, 3)
-    with pytest.raises(ValueError, match="is no option of an? actor"):
+    with pytest.raises(ValueError, match="Invalid option keyword colour for actors"):
         Counter.options(colour="red")
 
 

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.cluster
 
 ASK = """
 import json, os, sys, threading
+from collections import deque
 from raymq_bridge import cluster
 import ray
 import ray.util.queue
@@ -32,6 +33,9 @@ class Actor:
     @ray.method(num_returns=2)
     def two(self):
         return 1, 2
+
+    def add(self, one, *, other=1):
+        return one + other
 
     def some(self):
         yield 1
@@ -127,6 +131,10 @@ CHECKS = {
     "ray.experimental.internal_kv._internal_kv_get('extra_usage_tag_gcs_storage', namespace='usage_stats')":
         lambda: cluster._storage() == "memory",
     "Queue.__dict__: maxsize, actor": lambda: set(vars(ray.util.queue.Queue(3))) == {"maxsize", "actor"},
+    "DynamicObjectRefGenerator.__dict__: _refs": lambda: vars(ray.DynamicObjectRefGenerator([1])) == {"_refs": deque([1])},
+    "ActorHandle._ray_method_signatures: without self, with _ray_trace_ctx":
+        lambda: cluster.signatures(actor)["add"] == [("one", 1, False), ("other", 3, True)]
+        and [one.name for one in actor._ray_method_signatures["one"]] == ["_ray_trace_ctx"],
     "PlacementGroup.__dict__: id, bundle_cache": lambda: set(vars(group)) == {"id", "bundle_cache"},
     "NodeAffinitySchedulingStrategy.__dict__: node_id, soft, _spill_on_unavailable, _fail_on_unavailable":
         lambda: vars(strategies.NodeAffinitySchedulingStrategy("1" * 56, True)) == {

@@ -181,6 +181,18 @@ def test_references_are_values(session: ray.Session) -> None:
     assert len(one.hex()) == 56
     assert bytes.fromhex(one.hex()) == one.binary()
     assert one.hex() in repr(one)
+    assert one.size() == ray.ObjectRef.size() == len(one.binary())
+    assert not one.is_nil()
+
+
+def test_references_tell_of_their_object(session: ray.Session) -> None:
+    @ray.remote(num_cpus=0)
+    def told(refs: list[Any]) -> tuple[Any, ...]:
+        (ref,) = refs
+        return ref.task_id(), ref.job_id(), ref.owner_address(), ref.call_site()
+
+    ref = told.remote([ray.put(0)])
+    assert (ref.task_id(), ref.job_id(), ref.owner_address(), ref.call_site()) == ray.get(told.remote([ref]))
 
 
 def test_references_cannot_be_pickled_by_others(session: ray.Session) -> None:

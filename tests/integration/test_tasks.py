@@ -113,9 +113,11 @@ def test_runtime_env_of_a_task(session: ray.Session) -> None:
 
 
 def test_bad_options_are_refused_before_anything_is_sent() -> None:
-    with pytest.raises(ValueError, match=r"'num_cpu' is no option of a task; there are: .*num_cpus"):
+    with pytest.raises(
+        ValueError, match=r"Invalid option keyword num_cpu for remote functions. Valid ones are .*'num_cpus'"
+    ):
         ray.remote(num_cpu=1)(add.__wrapped__)
-    with pytest.raises(ValueError, match="num_returns is 'streaming' or a number of values"):
+    with pytest.raises(ValueError, match="'num_returns' only accepts None, a non-negative integer"):
         add.options(num_returns=-1)
 
 

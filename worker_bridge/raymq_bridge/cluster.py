@@ -52,6 +52,8 @@ INTERNALS = (
     "ray._private.worker.print_worker_logs",
     "RayContext.address_info['raylet_socket_name']",
     "Queue.__dict__: maxsize, actor",
+    "DynamicObjectRefGenerator.__dict__: _refs",
+    "ActorHandle._ray_method_signatures: without self, with _ray_trace_ctx",
     "PlacementGroup.__dict__: id, bundle_cache",
     "NodeAffinitySchedulingStrategy.__dict__: node_id, soft, _spill_on_unavailable, _fail_on_unavailable",
     "PlacementGroupSchedulingStrategy.__dict__: as its constructor's arguments",
@@ -167,10 +169,11 @@ def listen_to_workers(callback: Callable[[str, list[str]], None]) -> None:
 
 def remote(target: Any, options: dict[str, Any]) -> Any:
     """Make a remote function or an actor class, as the decorator ``@ray.remote(**options)`` does."""
-    for _, function in inspect.getmembers(target, inspect.isfunction) if isinstance(target, type) else ():
+    for _, member in inspect.getmembers(target, inspect.isroutine) if isinstance(target, type) else ():
+        function = inspect.unwrap(getattr(member, "__func__", member))  # where Ray looks for its marks
         method_options = getattr(function, "__raymq_method__", None)
         if method_options:
-            ray.method(**method_options)(function)  # leaves Ray's own marks on the function
+            ray.method(**method_options)(function)  # leaves them there
     return ray.remote(**options)(target) if options else ray.remote(target)
 
 
@@ -218,12 +221,20 @@ def identity(value: Any) -> bytes:
 
 def actor_shape(handle: Any) -> tuple[str, dict[str, int]]:
     """An actor's class name, and for each of its methods the number of values that it returns, or STREAMING's like."""
-    methods = {
-        name: _returns(handle, name)
-        for name in handle._ray_method_signatures
-        if not name.startswith("__") or name == "__call__"
-    }
+    methods = {name: _returns(handle, name) for name in handle._ray_method_signatures}
     return handle._ray_actor_creation_function_descriptor.class_name, methods
+
+
+RAY_S_OWN = "_ray_trace_ctx"
+"""A parameter that Ray adds to every method."""
+
+
+def signatures(handle: Any) -> dict[str, list[tuple[str, int, bool]]]:
+    """For each of an actor's methods the parameters: name, kind, and whether there is a default."""
+    return {
+        method: [(p.name, int(p.kind), p.default is not p.empty) for p in parameters if p.name != RAY_S_OWN]
+        for method, parameters in handle._ray_method_signatures.items()
+    }
 
 
 def _returns(handle: Any, name: str) -> int:
@@ -419,6 +430,21 @@ def job_id(reference: Any) -> Any:
     return reference.job_id()
 
 
+def itself(value: Any) -> Any:
+    """The same reference or handle: it comes back under the number by which the client has known it first."""
+    return value
+
+
+def owner_address(reference: Any) -> bytes:
+    """The process that owns an object, Ray's message ``Address``."""
+    return bytes(reference.owner_address())
+
+
+def call_site(reference: Any) -> str:
+    """The line that made a reference, if Ray records these."""
+    return str(reference.call_site())
+
+
 def actor_id(handle: Any) -> Any:
     """The id of an actor."""
     return handle._actor_id
@@ -470,7 +496,11 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "placement_group_table": ray.util.placement_group_table,
     "task_id": task_id,
     "job_id": job_id,
+    "itself": itself,
+    "owner_address": owner_address,
+    "call_site": call_site,
     "actor_id": actor_id,
+    "signatures": signatures,
     "get_gpu_ids": ray.get_gpu_ids,
     "timeline": timeline,
 }

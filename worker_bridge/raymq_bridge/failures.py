@@ -41,7 +41,7 @@ def describe(error: BaseException) -> dict[str, Any]:
 
     Returns:
         ``type``, the class's name; ``mro``, the names of its bases, nearest first; ``message``; ``traceback``; and of
-        a task's error also ``task``, ``pid`` and ``ip``.
+        a task's error also ``task``, ``pid`` and ``ip``. ``fields``: what an error of Ray's tells beside these.
     """
     text = getattr(error, "traceback_str", None)
     if text is None:
@@ -51,12 +51,31 @@ def describe(error: BaseException) -> dict[str, Any]:
         "mro": [base.__name__ for base in type(error).__mro__[1:-1]],
         "message": clip(_message(error)),
         "traceback": clip(text),
+        "fields": _fields(error),
     }
     for name, key in (("function_name", "task"), ("pid", "pid"), ("ip", "ip")):
         value = getattr(error, name, None)
         if isinstance(value, str | int):
             described[key] = value
     return described
+
+
+DESCRIBED = frozenset({"function_name", "traceback_str", "pid", "ip", "cause", "args"})
+"""Fields of a task's error that a description holds by themselves."""
+
+
+def _fields(error: BaseException) -> dict[str, Any]:
+    """What an error of Ray's tells beside its text, as far as no class is needed for it; of any other error nothing."""
+    kinds = [kind.__name__ for kind in type(error).__mro__]
+    told: dict[str, Any] = {}
+    if "RayError" not in kinds:
+        return told
+    skipped = DESCRIBED if "RayTaskError" in kinds else frozenset()
+    for name, value in vars(error).items():
+        plain = value.binary() if hasattr(value, "binary") else value  # an id
+        if name not in skipped and isinstance(plain, str | bytes | int | float | None):
+            told[name.lstrip("_")] = clip(plain) if isinstance(plain, str) else plain
+    return told
 
 
 def _message(error: BaseException) -> str:
@@ -68,4 +87,4 @@ def _message(error: BaseException) -> str:
 
 def own(kind: str, message: str) -> Failed:
     """An error of raymq's own, named as in ``raymq.errors``."""
-    return Failed({"type": kind, "mro": [], "message": message, "traceback": ""}, None)
+    return Failed({"type": kind, "mro": [], "message": message, "traceback": "", "fields": {}}, None)
