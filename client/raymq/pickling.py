@@ -179,7 +179,7 @@ SHARED = frozenset({
     *(("", name) for name in ("ActorClassID", "ActorID", "FunctionID", "JobID", "NodeID")),
     *(("", name) for name in ("PlacementGroupID", "TaskID", "UniqueID", "WorkerID")),
     *(("util.queue", name) for name in ("Empty", "Full", "Queue")),
-    ("runtime_env", "RuntimeEnv"),
+    *(("runtime_env", name) for name in ("RuntimeEnv", "RuntimeEnvConfig")),
     ("util.placement_group", "PlacementGroup"),
     *(("util.scheduling_strategies", name) for name in ("In", "NotIn", "Exists", "DoesNotExist")),
     ("util.scheduling_strategies", "NodeAffinitySchedulingStrategy"),

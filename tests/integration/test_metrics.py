@@ -31,6 +31,8 @@ def exported(name: str, **tags: str) -> list[float]:
     return found
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("agent")
 def test_what_tasks_and_actors_record(session: ray.Session) -> None:
     depth = Gauge("test_depth", tag_keys=("who",))
     sizes = Histogram("test_sizes", boundaries=[1.0, 10.0])
@@ -67,6 +69,8 @@ def test_what_tasks_and_actors_record(session: ray.Session) -> None:
     assert exported("test_sizes_bucket", le="1.0") == [0]
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("agent")
 def test_what_a_client_records(session: ray.Session) -> None:
     counter = Counter("test_client_calls", tag_keys=("kind", "who")).set_default_tags({"kind": "a", "who": "nobody"})
     for _ in range(3):

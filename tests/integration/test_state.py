@@ -33,7 +33,8 @@ class Watched:
 def look(kind: str) -> list[Any]:
     from ray.util import state as theirs
 
-    return list(getattr(theirs, f"list_{kind}")(limit=1))
+    # Ray itself looks for a cluster on the machine, and there may be several.
+    return list(getattr(theirs, f"list_{kind}")(ray.get_runtime_context().gcs_address, limit=1))
 
 
 def test_actors(session: ray.Session, view: Any) -> None:
@@ -105,8 +106,11 @@ def test_objects_and_placement_groups(session: ray.Session) -> None:
     assert "total_objects" in state.summarize_objects(raise_on_missing_output=False)["cluster"]
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("agent")
 def test_logs(session: ray.Session) -> None:
     node_id = session.info.node_id
+
     names = state.list_logs(node_id=node_id)
     assert any(name.startswith("raylet") for name in names["raylet"])
     actor = Watched.options(name="one that prints").remote()
@@ -120,7 +124,7 @@ def test_logs(session: ray.Session) -> None:
     (raw,) = state.get_log(node_id=node_id, filename="raylet.out", tail=1, encoding=None)
     assert isinstance(raw, bytes)
     with pytest.raises(RayStateApiException):
-        list(state.get_log(node_id=node_id, filename="of nobody"))
+        list(state.get_log(node_id="0" * 56, filename="raylet.out"))
     with pytest.raises(ValueError, match="yield from ray.util.state.get_log"):
         next(iter(state.get_log(node_id=node_id, filename="raylet.out", follow=True)))
 
@@ -144,7 +148,7 @@ def test_what_ray_tells_in_a_task_comes_here(session: ray.Session) -> None:
 
     @ray.remote(num_cpus=0)
     def by_name() -> Any:
-        return state.list_nodes(limit=1)[0], state.list_nodes.__module__
+        return state.list_nodes(ray.get_runtime_context().gcs_address, limit=1)[0], state.list_nodes.__module__
 
     there, module = ray.get(by_name.remote())
     assert there.node_id == node.node_id
