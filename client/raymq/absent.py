@@ -62,7 +62,7 @@ ABSENT = {
     "experimental.sandbox": _INTERNAL,
     "experimental.shuffle": _INTERNAL,
     "experimental.state": "has moved to ray.util.state: use that.",
-    "experimental.tf_utils": _INTERNAL,
+    "experimental.tf_utils": _REMOVED,
     "experimental.tqdm_ray": "draws the progress bars of workers: use it in a remote function, and tqdm itself here.",
     "experimental.util": _INTERNAL,
     "internal": _INTERNAL,
