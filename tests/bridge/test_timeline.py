@@ -17,7 +17,7 @@ def test_no_more_than_a_few_are_made_at_a_time(monkeypatch: pytest.MonkeyPatch) 
         steps, done = services.timeline(), threading.Event()
         next(steps)(lambda told, done=done: done.set())
         made.append((steps, done))
-    with pytest.raises(RuntimeError, match="4 timelines of this session are being made already"):
+    with pytest.raises(RuntimeError, match="4 timelines of this session are under way already"):
         next(services.timeline())
     gate.set()
     for steps, done in made:

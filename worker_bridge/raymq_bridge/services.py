@@ -44,7 +44,7 @@ def _apart(what: str, most: int, call: Callable[[], Any]) -> Steps:
     """
     name = f"raymq_{what}"
     if sum(thread.name == name for thread in threading.enumerate()) >= most:
-        raise RuntimeError(f"{most} {what} of this session are being made already: wait for one of them")
+        raise RuntimeError(f"{most} {what} of this session are under way already: wait for one of them")
     told: concurrent.futures.Future[Any] = concurrent.futures.Future()
 
     def ask() -> None:
@@ -69,7 +69,7 @@ def timeline() -> Steps:
 
 # --- the state of the cluster, as the dashboard tells it
 
-QUESTIONS_MAX = 16
+QUESTIONS_MAX = 64
 """Questions about the state of the cluster that may be under way at a time."""
 
 LOG_MAX = 64 << 20
