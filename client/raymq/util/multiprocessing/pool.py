@@ -234,7 +234,10 @@ class Pool:
     # --- the end
 
     def close(self) -> None:
-        """Take no more calls. The processes end when they have done those that there are."""
+        """Take no more calls. The processes end when they have done those that there are.
+
+        What ``imap`` has not handed out yet is handed out now; of items without end, ``terminate`` is the way out.
+        """
         if self._closed:
             return
         self._closed = True
