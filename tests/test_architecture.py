@@ -75,7 +75,17 @@ def test_all_four_packages_are_looked_at() -> None:
 @pytest.mark.parametrize(
     ("package", "only"),
     [
-        ("ray", {"raymq_bridge.cluster", "raymq_bridge.copying", "raymq_bridge.holder", "raymq_bridge.local_ray"}),
+        (
+            "ray",
+            {
+                "raymq_bridge.cluster",
+                "raymq_bridge.services",
+                "raymq_bridge.copying",
+                "raymq_bridge.holder",
+                "raymq_bridge.local_ray",
+            },
+        ),
+        ("joblib", {"raymq.util.joblib.ray_backend"}),
         ("msgpack", {"raymq.protocol.codec"}),
         ("cloudpickle", {"raymq.pickling"}),
         ("pickle", {"raymq.pickling", "raymq_bridge.copying"}),  # which names buffers by it, and unpickles nothing
@@ -112,7 +122,8 @@ EXTRAS = {"raymq.protocol.compression": {"zstandard", "lz4"}}
 def test_the_thin_client_imports_nothing_but_its_three_requirements() -> None:
     third_party = {"zmq", "msgpack", "cloudpickle"}
     for name, found in IMPORTS.items():
-        if within(name, ("raymq",)) and name != "raymq.daemon":  # which is for the head node
+        if within(name, ("raymq",)) and name not in ("raymq.daemon", "raymq.util.joblib.ray_backend"):
+            # The one is for the head node, the other for those who have joblib.
             tops = {one.partition(".")[0] for one in found} - sys.stdlib_module_names - {"raymq"}
             tops -= EXTRAS.get(name, set())
             assert tops <= third_party, f"{name} imports {tops - third_party}"
@@ -179,7 +190,7 @@ def test_importing_raymq_loads_next_to_nothing() -> None:
 def test_using_the_client_never_loads_the_head_nodes_packages() -> None:
     loaded = loaded_by("import raymq; [getattr(raymq, name) for name in raymq.__all__]")
     assert "raymq.session" in loaded
-    assert not loaded & {"ray", "structlog", "click", "rich", "psutil", "numpy", *OURS[1:]}
+    assert not loaded & {"ray", "structlog", "click", "rich", "psutil", "numpy", "joblib", *OURS[1:]}
 
 
 def test_the_command_line_does_not_load_ray() -> None:

@@ -365,7 +365,8 @@ def test_the_keys_of_a_described_error_are_those_of_the_code() -> None:
 
 def test_the_operations_of_requests_are_those_of_the_bridge() -> None:
     rows = table("operation", "arguments", "returns")
-    operations = keys(assigned(ROOT / "worker_bridge/raymq_bridge/cluster.py", "OPERATIONS"))
+    faces = [BELONGINGS.with_name(name) for name in ("cluster.py", "services.py")]
+    operations = [name for face in faces for name in keys(assigned(face, "OPERATIONS"))]
     assert [row["operation"] for row in rows] == [*operations, *Shelf().operations, *Sharing().operations]
 
 

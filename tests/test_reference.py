@@ -15,7 +15,7 @@ import pytest
 from raymq.absent import ABSENT, reason
 
 TEXT = (Path(__file__).parents[1] / "docs" / "reference.md").read_text()
-SECTIONS = ("ray", "ray.util", "ray.exceptions")
+SECTIONS = ("ray", "ray.util", "ray.util.state", "ray.experimental", "ray.exceptions")
 ANSWERS = ("works", "works, differently", "not on a client")
 
 ROWS: list[tuple[str, str, str, str]] = [

@@ -21,7 +21,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from raymq import actor, client_builder, exceptions, remote_function, runtime_context, types, util
+    from raymq import (
+        actor,
+        client_builder,
+        exceptions,
+        experimental,
+        remote_function,
+        runtime_context,
+        runtime_env,
+        types,
+        util,
+    )
     from raymq.actors import ActorClass, ActorHandle, ActorMethod, method
     from raymq.api import (
         ClientBuilder,
@@ -102,6 +112,7 @@ if TYPE_CHECKING:
     )
     from raymq.info import SessionInfo
     from raymq.keeping import Kept
+    from raymq.logging_config import LoggingConfig
     from raymq.protocol.version import __version__
     from raymq.publications import Publication
     from raymq.refs import ObjectID, ObjectRef
@@ -126,6 +137,7 @@ __all__ = [
     "JobID",
     "Kept",
     "LimitReached",
+    "LoggingConfig",
     "NameNotResolved",
     "NoBridge",
     "NoCluster",
@@ -175,6 +187,7 @@ __all__ = [
     "connect",
     "detach",
     "exceptions",
+    "experimental",
     "get",
     "get_actor",
     "get_gpu_ids",
@@ -194,6 +207,7 @@ __all__ = [
     "remote",
     "remote_function",
     "runtime_context",
+    "runtime_env",
     "shutdown",
     "timeline",
     "types",
@@ -202,7 +216,10 @@ __all__ = [
     "wait",
 ]
 
-_MODULES = ("actor", "client_builder", "exceptions", "remote_function", "runtime_context", "types", "util")
+_MODULES = (
+    "actor", "client_builder", "exceptions", "experimental", "remote_function", "runtime_context", "runtime_env",
+    "types", "util",
+)  # fmt: skip
 
 _HOMES = (
     "raymq.protocol.version",
@@ -214,6 +231,7 @@ _HOMES = (
     "raymq.ids",
     "raymq.info",
     "raymq.keeping",
+    "raymq.logging_config",
     "raymq.publications",
     "raymq.session",
     "raymq.api",

@@ -12,6 +12,7 @@ from raymq.decorating import decorate
 from raymq.errors import NotConnected
 from raymq.generators import ObjectRefGenerator
 from raymq.lives import Reconnect
+from raymq.logging_config import LoggingConfig
 from raymq.named import check_named
 from raymq.publications import Publication
 from raymq.refs import ObjectRef, Waitable
@@ -24,7 +25,7 @@ _ONLY_FOR_NEW_CLUSTERS = (
     "num_cpus", "num_gpus", "resources", "labels", "object_store_memory", "local_mode", "include_dashboard",
     "dashboard_host", "dashboard_port", "_temp_dir", "_system_config", "_memory", "_node_ip_address",
 )  # fmt: skip
-_WITHOUT_EFFECT = ("configure_logging", "logging_level", "logging_format", "logging_config", "job_config")
+_WITHOUT_EFFECT = ("configure_logging", "logging_level", "logging_format", "job_config")
 
 _default: Session | None = None
 _default_lock = threading.Lock()
@@ -48,6 +49,7 @@ def connect(
     namespace: str | None = None,
     runtime_env: dict[str, Any] | None = None,
     log_to_driver: bool = True,
+    logging_config: LoggingConfig | None = None,
     session: str | None = None,
     takeover: bool = False,
     ttl: float | str | None = None,
@@ -64,6 +66,7 @@ def connect(
         runtime_env: as in ``ray.init``, for all tasks and actors of the session. The cluster must be able to make
             it: a ``working_dir`` or ``py_modules`` on this machine is not uploaded.
         log_to_driver: print here what the session's workers print.
+        logging_config: how Python's logging writes in the session's tasks and actors.
         session: the name of the session. If there is one of this name on the broker, it is attached to, as
             ``session.detach()`` or a lost client left it; else it is opened. A named session outlives its client:
             when that is gone without a goodbye, it waits for ``ttl`` instead of the broker's grace period.
@@ -100,7 +103,8 @@ def connect(
         ConnectTimeout: the time was over in another stage.
     """
     global _default
-    job = {"namespace": namespace, "runtime_env": runtime_env}
+    logs = None if logging_config is None else logging_config.to_dict()
+    job = {"namespace": namespace, "runtime_env": runtime_env, "logging_config": logs}
     named = check_named(session, ttl, takeover=takeover)
     opened = open_session(
         address, timeout=timeout, job=job, log_to_driver=log_to_driver, named=named, reconnect=reconnect,
@@ -117,6 +121,7 @@ def init(
     namespace: str | None = None,
     runtime_env: dict[str, Any] | None = None,
     log_to_driver: bool = True,
+    logging_config: LoggingConfig | None = None,
     reconnect: Reconnect = None,
     ignore_reinit_error: bool = False,
     **options: Any,
@@ -128,6 +133,7 @@ def init(
         namespace: as in ``connect``.
         runtime_env: as in ``connect``.
         log_to_driver: as in ``connect``.
+        logging_config: as in ``connect``.
         reconnect: as in ``connect``.
         ignore_reinit_error: return the session that is open already instead of raising an error.
         options: what else ``ray.init`` takes. What only makes sense for a new cluster is refused.
@@ -147,7 +153,12 @@ def init(
             return current_session()
         raise RuntimeError("raymq.init() was called twice: shutdown() first, or pass ignore_reinit_error=True")
     return connect(
-        address, namespace=namespace, runtime_env=runtime_env, log_to_driver=log_to_driver, reconnect=reconnect
+        address,
+        namespace=namespace,
+        runtime_env=runtime_env,
+        log_to_driver=log_to_driver,
+        logging_config=logging_config,
+        reconnect=reconnect,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable
+from importlib import import_module
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -163,6 +164,8 @@ class Packer:
                 return getattr(exceptions, fields[0])
             if kind == "name":
                 return pickling.raymq_class(*fields)
+            if kind == "state":
+                return import_module("raymq.util.state.common").rebuild(*fields)
             raise NotUnpicklable(f"the value mentions a {kind}, which has no meaning on a client")
 
         return pickling.loads(payload, resolve)

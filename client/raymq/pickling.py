@@ -18,6 +18,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, Protocol
 
 import cloudpickle
+from cloudpickle.cloudpickle import list_registry_pickle_by_value
 
 from raymq.errors import LocalProtocolError
 from raymq.protocol.limits import BUFFERS_MAX, INLINE_MAX
@@ -180,10 +181,13 @@ SHARED = frozenset({
     *(("", name) for name in ("PlacementGroupID", "TaskID", "UniqueID", "WorkerID")),
     ("", "DynamicObjectRefGenerator"),
     *(("util.queue", name) for name in ("Empty", "Full", "Queue")),
+    *(("runtime_env", name) for name in ("RuntimeEnv", "RuntimeEnvConfig")),
     ("util.placement_group", "PlacementGroup"),
     *(("util.scheduling_strategies", name) for name in ("In", "NotIn", "Exists", "DoesNotExist")),
     ("util.scheduling_strategies", "NodeAffinitySchedulingStrategy"),
     ("util.scheduling_strategies", "PlacementGroupSchedulingStrategy"),
+    *(("util.state.exception", name) for name in ("RayStateApiException", "ServerUnavailable")),
+    *(("util.metrics", name) for name in ("Counter", "Gauge", "Histogram")),
 })  # fmt: skip
 """Classes of Ray's that clients have, too, by module and name: their instances have the same state on both sides."""
 
@@ -195,11 +199,16 @@ def raymq_name(value: Any) -> Fields | None:
         return ("module", name) if package == "raymq" else None
     if isinstance(value, FunctionType | type):
         package, _, module = (value.__module__ or "").partition(".")
-        if package == "raymq" and value is not resolve:
+        if package == "raymq" and value is not resolve and value.__module__ not in list_registry_pickle_by_value():
             name = value.__qualname__
             public = getattr(sys.modules["raymq"], name, None) is value
             return "name", HOMES_IN_RAY.get(name, "" if public else module), name
     return None
+
+
+def travels_by_value(module: str) -> None:
+    """Have what a module of raymq's defines travel as it is: Ray has no such module."""
+    cloudpickle.register_pickle_by_value(sys.modules[module])
 
 
 def raymq_class(module: str, name: str) -> Any:

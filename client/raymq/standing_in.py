@@ -14,8 +14,11 @@ from raymq.absent import reason
 from raymq.errors import RayIsThere
 
 _MODULES = (
-    "", "actor", "client_builder", "exceptions", "remote_function", "runtime_context", "types", "util",
-    "util.actor_pool", "util.helpers", "util.placement_group", "util.queue", "util.scheduling_strategies",
+    "", "actor", "client_builder", "exceptions", "remote_function", "runtime_context", "runtime_env", "types",
+    "experimental", "experimental.internal_kv", "experimental.locations",
+    "util", "util.actor_pool", "util.check_serialize", "util.debug", "util.helpers", "util.joblib", "util.metrics",
+    "util.multiprocessing", "util.multiprocessing.pool", "util.placement_group", "util.queue",
+    "util.scheduling_strategies", "util.state", "util.state.api", "util.state.common", "util.state.exception",
 )  # fmt: skip
 """The modules of raymq that Ray has, too, by their names within both."""
 

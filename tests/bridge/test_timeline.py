@@ -6,19 +6,19 @@ import threading
 
 import pytest
 
-from raymq_bridge import cluster
+from raymq_bridge import services
 
 
 def test_no_more_than_a_few_are_made_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
     monkeypatch.setattr("ray.timeline", lambda: [{"made": gate.wait(60)}])
     made = []
-    for _ in range(cluster.TIMELINES_MAX):
-        steps, done = cluster.timeline(), threading.Event()
+    for _ in range(services.TIMELINES_MAX):
+        steps, done = services.timeline(), threading.Event()
         next(steps)(lambda told, done=done: done.set())
         made.append((steps, done))
-    with pytest.raises(RuntimeError, match="4 timelines of this session are being made already"):
-        next(cluster.timeline())
+    with pytest.raises(RuntimeError, match="4 timelines of this session are under way already"):
+        next(services.timeline())
     gate.set()
     for steps, done in made:
         assert done.wait(60)
@@ -26,7 +26,7 @@ def test_no_more_than_a_few_are_made_at_a_time(monkeypatch: pytest.MonkeyPatch) 
             next(steps)
         assert ended.value.value == [{"made": True}]
     for thread in threading.enumerate():
-        if thread.name == "raymq_timeline":
+        if thread.name == "raymq_timelines":
             thread.join(60)
 
 
@@ -35,7 +35,7 @@ def test_what_ray_raises_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ValueError("out of time")
 
     monkeypatch.setattr("ray.timeline", fail)
-    steps, done = cluster.timeline(), threading.Event()
+    steps, done = services.timeline(), threading.Event()
     next(steps)(lambda told: done.set())
     assert done.wait(60)
     with pytest.raises(ValueError, match="out of time"):

@@ -62,9 +62,11 @@ assert before == (list(sys.meta_path), dict(sys.modules))
         "import ray.train.torch",
         "from ray import tune",
         "from ray import java_function",
-        "from ray.util import log_once",
-        "from ray.util.state import list_actors",
-        "import ray.util.multiprocessing as mp",
+        "from ray.util import register_serializer",
+        "from ray.util.iter import from_items",
+        "from ray.util.state import StateApiClient",
+        "from ray.experimental import rdt",
+        "import ray.util.collective as col",
     ],
 )
 def test_what_is_not_on_a_client_says_so(python: PythonWithoutRay, statement: str) -> None:

@@ -22,6 +22,7 @@ import pytest
 import zmq
 
 import raymq
+from raymq.util.state.exception import RayStateApiException
 
 CI_PATIENCE = 60.0
 """Seconds that a condition may take to come true; a limit for a busy machine, not a measure."""
@@ -165,6 +166,21 @@ def session(_shared: raymq.Session, monkeypatch: pytest.MonkeyPatch) -> raymq.Se
     """The session that all tests share which need none of their own; it is the default one."""
     monkeypatch.setattr("raymq.api._default", _shared)
     return _shared
+
+
+AGENT_PATIENCE = 240.0
+"""Seconds that the node's agent may take to come up: Ray starts it beside everything else, and it imports a lot."""
+
+
+@pytest.fixture(scope="session")
+def agent(_shared: raymq.Session) -> None:
+    """The agent of the head node is up, which tells of logs and exports metrics."""
+
+    def tells() -> Any:
+        with suppress(RayStateApiException):
+            return _shared.request("state", "list_logs", node_id=_shared.info.node_id)
+
+    wait_until(tells, "the node's agent tells of its logs", AGENT_PATIENCE)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.cluster
 ASK = """
 import json, os, sys, threading
 from collections import deque
-from raymq_bridge import cluster
+from raymq_bridge import cluster, services
 import ray
 import ray.util.queue
 from ray.util import scheduling_strategies as strategies
@@ -100,6 +100,22 @@ def prints():
     return "hello" in text.getvalue()
 
 
+def stores():
+    here = {"namespace": "raymq_internals"}
+    put = [services.kv("put", "key", b"value", True, **here), services.kv("put", "key", b"other", False, **here)]
+    told = {"put": put, "got": services.kv("get", "key", **here), "exists": services.kv("exists", b"key", **here)}
+    told["list"] = services.kv("list", "k", **here)
+    return {**told, "del": services.kv("del", "key", del_by_prefix=False, **here)}
+
+
+def describes():
+    node, = services._ask_state("list_nodes", (), {"limit": 1})
+    job, = services._ask_state("list_jobs", (), {"limit": 1, "raise_on_missing_output": False})
+    kinds = services.described(node), services.described(job)
+    json.dumps(kinds)
+    return [kind[0] for kind in kinds] == ["NodeState", "JobState"] and kinds[0][1]["node_id"] == node.node_id
+
+
 def starts_nothing_when_it_has_ended():
     ray.shutdown()
     try:
@@ -146,6 +162,13 @@ CHECKS = {
         },
     "In.__dict__: values":
         lambda: [vars(strategies.In("a")), vars(strategies.NotIn("a", "b"))] == [{"values": ["a"]}, {"values": ["a", "b"]}],
+    "ray.experimental.internal_kv._internal_kv_get(key, namespace)": lambda: stores()["got"] == b"value",
+    "ray.experimental.internal_kv._internal_kv_put(key, value, overwrite, namespace)": lambda: stores()["put"] == [False, True],
+    "ray.experimental.internal_kv._internal_kv_exists(key, namespace)": lambda: stores()["exists"],
+    "ray.experimental.internal_kv._internal_kv_list(prefix, namespace)": lambda: stores()["list"] == [b"key"],
+    "ray.experimental.internal_kv._internal_kv_del(key, del_by_prefix, namespace)": lambda: stores()["del"] == 1,
+    "ray.experimental.internal_kv._internal_kv_get('webui:url', namespace='dashboard')": services._has_dashboard,
+    "ray.util.state.common: StateSchema.asdict(), JobState.model_dump_json()": describes,
     "RAY_ENABLE_AUTO_CONNECT": starts_nothing_when_it_has_ended,  # the last one
 }
 told = {}
@@ -154,7 +177,7 @@ for name, check in CHECKS.items():
         told[name] = bool(check())
     except Exception as error:
         told[name] = repr(error)
-print(json.dumps([list(cluster.INTERNALS), told]))
+print(json.dumps([[*cluster.INTERNALS, *services.INTERNALS], told]))
 sys.stdout.flush()
 os._exit(0)
 """

@@ -23,14 +23,19 @@ import ray
 import ray.actor
 import ray.exceptions
 from ray.util import ActorPool
+from ray.util.metrics import Counter as Metric
+from ray.util.multiprocessing import Pool
 from ray.util.queue import Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.util.state import list_actors
 
+CALLS = Metric("standing_in_calls")
 ray.init(ignore_reinit_error=True)
 
 
 @ray.remote(num_cpus=0)
 def square(x):
+    CALLS.inc()
     return x * x
 
 
@@ -72,6 +77,9 @@ assert [queue.get() for _ in range(3)] == [1, 2, 3]
 
 here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 assert ray.get(square.options(scheduling_strategy=here).remote(3)) == 9
+assert list_actors(filters=[("class_name", "=", "Counter")])
+with Pool(1) as pool:
+    assert pool.map(lambda x: x * x, [2, 3]) == [4, 9]
 try:
     ray.get(fails.remote())
 except LookupError as error:
@@ -150,7 +158,7 @@ def test_what_is_not_on_a_client_is_there_in_remote_functions(session: ray.Sessi
         "tune",
         "air",
         "util.dask",
-        "util.joblib",
+        "experimental.collective",
     }  # of what pip installs with Ray
     listed_only = {"cpp_function"}
     told = ray.get(missing.remote(sorted(set(ABSENT) - gone - needs_more - listed_only)))

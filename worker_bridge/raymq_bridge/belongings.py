@@ -11,7 +11,7 @@ from raymq import pickling
 from raymq.errors import PayloadTooLarge
 from raymq.protocol.limits import INLINE_MAX, REFS_MAX
 from raymq.protocol.messages import NOTHING, Pickled
-from raymq_bridge import cluster
+from raymq_bridge import cluster, services
 from raymq_bridge.failures import DependencyFailed, Failed, describe, own
 from raymq_bridge.table import Table
 
@@ -203,6 +203,9 @@ class Belongings:
             return "error", describe(value), getattr(value, "cause", None)
         if cluster.is_error_class(value):
             return "exception", value.__name__
+        state = services.described(value)
+        if state is not None:
+            return "state", *state
         shared = cluster.shared_class(value) if isinstance(value, type) else None
         return ("name", *shared) if shared is not None else None
 

@@ -22,7 +22,7 @@ from raymq.protocol.limits import MESSAGE_MAX, Timing
 from raymq.protocol.messages import Detach, Goodbye
 from raymq.protocol.route import Lane
 from raymq.waking import Waker
-from raymq_bridge import cluster
+from raymq_bridge import cluster, services
 from raymq_bridge.attachment import Attachment
 from raymq_bridge.link import Ended, Event, Link, LinkState, Opened, Reopened
 from raymq_bridge.membership import PLAIN, Joined, Membership
@@ -205,7 +205,7 @@ class Bridge:
         channel = self._link.channel
         if channel is None:
             return
-        operations = cluster.OPERATIONS | self._shelf.operations | self._sharing.operations
+        operations = cluster.OPERATIONS | services.OPERATIONS | self._shelf.operations | self._sharing.operations
         self._attachment = Attachment(channel, operations, self._waker.wake)
         self._attachment.start()
         self._log.info(event, session=channel.session.hex(), job_id=self._job["job_id"])

@@ -6,7 +6,6 @@ Ray moves it. Everything else is Ray's public API.
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import functools
 import importlib
@@ -14,8 +13,7 @@ import inspect
 import io
 import os
 import socket
-import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -76,7 +74,7 @@ def connect(address: str, job: dict[str, Any], redis: dict[str, str]) -> tuple[d
 
     Args:
         address: the GCS, ``HOST:PORT``, or ``auto``.
-        job: ``namespace`` and ``runtime_env`` as in ``ray.init``, either may be missing.
+        job: ``namespace`` and ``runtime_env`` as in ``ray.init``, and ``logging_config``, a dict; each may be missing.
         redis: ``username`` and ``password`` for the cluster's Redis, either may be missing.
 
     Returns:
@@ -87,6 +85,9 @@ def connect(address: str, job: dict[str, Any], redis: dict[str, str]) -> tuple[d
     """
     check_reachable(address)
     options = {f"_redis_{key}": value for key, value in redis.items() if value}
+    if job.get("logging_config"):  # of the workers alone: ray.init(logging_config=...) would change this process's, too
+        options["job_config"] = config = ray.job_config.JobConfig()
+        config.set_py_logging_config(ray.LoggingConfig(**job["logging_config"]))
     try:
         context = ray.init(
             address=address,
@@ -100,6 +101,7 @@ def connect(address: str, job: dict[str, Any], redis: dict[str, str]) -> tuple[d
         if isinstance(error, RuntimeError) and job.get("runtime_env"):
             raise  # else it says that the cluster is still on its way up: its GCS answers, but no node is there yet
         raise NoCluster(f"no Ray cluster at {address}: {_causes(error)}") from error
+    os.environ["RAY_ADDRESS"] = context.address_info["address"]  # ray.util.state minds it more than its argument
     # Workers' output goes to the client, not to the bridge's own log.
     global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
     here = ray.get_runtime_context()
@@ -346,8 +348,9 @@ def is_error_class(value: Any) -> bool:
 
 def shared_class(value: type) -> tuple[str, str] | None:
     """Module and name, within ray, of a class that clients have, too; None for any other."""
-    found = _SHARED.get((str(value.__module__), value.__qualname__))
-    return found[1] if found is not None and found[0] is value else None
+    home = str(value.__module__), value.__qualname__
+    where = _HOMES.get(home) or (home[0].removeprefix("ray."), home[1])
+    return where if where in SHARED and named(*where) is value else None
 
 
 def task_error(task: tuple[Any, ...], cause: BaseException | None) -> Any:
@@ -384,7 +387,10 @@ def named(module: str, name: str = "") -> Any:
     return functools.reduce(getattr, filter(None, name.split(".")), found)
 
 
-_SHARED = {(kind.__module__, kind.__qualname__): (kind, where) for where in SHARED for kind in [named(*where)]}
+_HOMES = {
+    (kind.__module__, kind.__qualname__): where for where in SHARED if "." not in where[0] for kind in [named(*where)]
+}
+"""Where Ray has the shared classes of its upper modules; the others are in the modules that they are named by."""
 
 
 # --- requests
@@ -450,33 +456,6 @@ def actor_id(handle: Any) -> Any:
     return handle._actor_id
 
 
-TIMELINES_MAX = 4
-"""Timelines that may be made at a time, each in a thread of its own."""
-
-_TIMELINE_THREAD = "raymq_timeline"
-
-
-def timeline() -> Generator[Any, Any, list[dict[str, Any]]]:
-    """The events of the cluster's tasks. An operation in steps: Ray sleeps for a second in there.
-
-    Raises:
-        RuntimeError: as many are being made as may be.
-    """
-    if sum(thread.name == _TIMELINE_THREAD for thread in threading.enumerate()) >= TIMELINES_MAX:
-        raise RuntimeError(f"{TIMELINES_MAX} timelines of this session are being made already: wait for one of them")
-    told: concurrent.futures.Future[list[dict[str, Any]]] = concurrent.futures.Future()
-
-    def ask() -> None:
-        try:
-            told.set_result(ray.timeline())
-        except Exception as error:  # Ray's own, of any kind
-            told.set_exception(error)
-
-    threading.Thread(target=ask, name=_TIMELINE_THREAD, daemon=True).start()
-    yield told.add_done_callback
-    return told.result()
-
-
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "kill": kill,
     "cancel": cancel,
@@ -502,6 +481,5 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "actor_id": actor_id,
     "signatures": signatures,
     "get_gpu_ids": ray.get_gpu_ids,
-    "timeline": timeline,
 }
 """What a client may ask for by name."""

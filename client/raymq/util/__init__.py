@@ -1,4 +1,4 @@
-"""``ray.util`` for programs that have no Ray: queues, pools of actors, and what else Ray has there.
+"""``ray.util`` for programs that have no Ray: queues, pools, metrics, the cluster's state, and what else Ray has there.
 
 In tasks and actors each of these names is Ray's own.
 """
@@ -11,6 +11,8 @@ from raymq.absent import missing
 from raymq.api import current_session
 from raymq.util import scheduling_strategies
 from raymq.util.actor_pool import ActorPool
+from raymq.util.check_serialize import inspect_serializability
+from raymq.util.debug import disable_log_once_globally, enable_periodic_logging, log_once
 from raymq.util.helpers import as_completed, map_unordered
 from raymq.util.placement_group import (
     get_current_placement_group,
@@ -23,10 +25,14 @@ from raymq.util.placement_group import (
 __all__ = [
     "ActorPool",
     "as_completed",
+    "disable_log_once_globally",
+    "enable_periodic_logging",
     "get_current_placement_group",
     "get_node_ip_address",
     "get_placement_group",
+    "inspect_serializability",
     "list_named_actors",
+    "log_once",
     "map_unordered",
     "placement_group",
     "placement_group_table",
