@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import logging
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from raymq.errors import ObjectLost, SessionError
 from raymq.protocol.messages import HELD_BACK, STREAMING, Next
 from raymq.refs import Held, Hold, ObjectRef
+from raymq.steps import Kind, Steps, in_thread
 from raymq.waiting import Waiter
 
 if TYPE_CHECKING:
-    import asyncio
-
     from raymq.life import Life
 
 log = logging.getLogger("raymq")
@@ -68,7 +65,7 @@ class ObjectRefGenerator(Held):
                 return item
             if done:
                 raise StopIteration
-            self._wait()
+            in_thread(self._coming(Waiter))
 
     def __aiter__(self) -> ObjectRefGenerator:
         return self
@@ -81,16 +78,9 @@ class ObjectRefGenerator(Held):
                 return item
             if done:
                 raise StopAsyncIteration
-            import asyncio
+            from raymq import awaiting
 
-            loop = asyncio.get_running_loop()
-            woken: asyncio.Future[None] = loop.create_future()
-            waiter = Waiter(1, functools.partial(_ring, loop, woken))
-            self._life.ledger.wait_for([self._hold.number], waiter)
-            try:
-                await woken
-            finally:
-                self._life.ledger.wait_no_more([self._hold.number], waiter)
+            await awaiting.in_loop(self._coming(awaiting.LoopWaiter))
 
     def _take(self) -> tuple[ObjectRef[Any] | None, bool]:
         """The next item, if it is here, and whether there are no more; sees to it that others come."""
@@ -100,11 +90,12 @@ class ObjectRefGenerator(Held):
             self._expect()
         return (None if hold is None else ObjectRef(self._life, hold)), done
 
-    def _wait(self) -> None:
-        waiter = Waiter(1)
+    def _coming(self, kind: Kind) -> Steps[None]:
+        """Wait until an item is here, or there are no more."""
+        waiter = kind(1)
         self._life.ledger.wait_for([self._hold.number], waiter)
         try:
-            waiter.wait(None)
+            yield waiter, None
         finally:
             self._life.ledger.wait_no_more([self._hold.number], waiter)
 
@@ -156,13 +147,3 @@ class ObjectRefGenerator(Held):
 
     def __repr__(self) -> str:
         return f"ObjectRefGenerator({self.hex()})"
-
-
-def _ring(loop: asyncio.AbstractEventLoop, woken: asyncio.Future[None]) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop was closed, and nobody waits in it any longer
-        loop.call_soon_threadsafe(_wake, woken)
-
-
-def _wake(woken: asyncio.Future[None]) -> None:
-    if not woken.done():
-        woken.set_result(None)
