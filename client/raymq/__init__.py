@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         unpublish,
         wait,
     )
+    from raymq.async_session import AsyncSession, aconnect
     from raymq.errors import (
         ActorLost,
         AddressError,
@@ -117,6 +118,7 @@ __all__ = [
     "ActorMethod",
     "AddressError",
     "AlreadyPublished",
+    "AsyncSession",
     "ClientBuilder",
     "ConnectError",
     "ConnectTimeout",
@@ -165,6 +167,7 @@ __all__ = [
     "WorkerID",
     "WrongSession",
     "__version__",
+    "aconnect",
     "actor",
     "available_resources",
     "cancel",
@@ -217,6 +220,7 @@ _HOMES = (
     "raymq.session",
     "raymq.api",
     "raymq.standing_in",
+    "raymq.async_session",  # at the end: it needs asyncio, which is large
 )
 
 

@@ -94,15 +94,20 @@ def connect(
         SessionAttached: another client is attached to the session of this name.
         ConnectTimeout: the time was over in another stage.
     """
-    global _default
     job = {"namespace": namespace, "runtime_env": runtime_env}
     named = check_named(session, ttl, takeover=takeover)
     opened = open_session(
         address, timeout=timeout, job=job, log_to_driver=log_to_driver, named=named, reconnect=reconnect
     )
-    with _default_lock:
-        _default = opened
+    make_default(opened)
     return opened
+
+
+def make_default(session: Session) -> None:
+    """Make a session the one that the module's functions use."""
+    global _default
+    with _default_lock:
+        _default = session
 
 
 def init(

@@ -151,30 +151,34 @@ def _wrapped(error: StopIteration) -> RuntimeError:
     return wrapped
 
 
-def loop_future(life: Life, ref: ObjectRef[Any]) -> asyncio.Future[Any]:
-    """A future of the running loop for a reference's value."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Any] = loop.create_future()
+def _is_at_hand(life: Life, ref: ObjectRef[Any], future: Any) -> bool:
+    """Whether the value is here already; then the future is done."""
     number = life.packer.own(ref)
     life.check(ref)
     here = life._recent([number])
     if here is not None:
         _settle(future, life, here[number], ref)
-        return future
-    arrivals = life.arrivals.get(id(loop))
-    if arrivals is None:  # nothing else is awaited there: it may be one after the other
-        life.arrivals[id(loop)] = arrivals = Arrivals(loop)
-        life._look_ahead(number, ref)
-    awaited = Awaited(life, ref, future)
-    awaited.notify(functools.partial(arrivals.put, awaited))
+    return here is not None
+
+
+def loop_future(life: Life, ref: ObjectRef[Any]) -> asyncio.Future[Any]:
+    """A future of the running loop for a reference's value."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Any] = loop.create_future()
+    if not _is_at_hand(life, ref, future):
+        arrivals = life.arrivals.get(id(loop))
+        if arrivals is None:  # nothing else is awaited there: it may be one after the other
+            life.arrivals[id(loop)] = arrivals = Arrivals(loop)
+            life._look_ahead(ref._hold.number, ref)
+        awaited = Awaited(life, ref, future)
+        awaited.notify(functools.partial(arrivals.put, awaited))
     return future
 
 
 def thread_future(life: Life, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
     """A future for a reference's value that threads can wait for; a thread of the session's completes it."""
     future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-    life.packer.own(ref)
-    awaited = Awaited(life, ref, future)
-    completions = life.session._completions
-    awaited.notify(functools.partial(completions.put, awaited.settle))
+    if not _is_at_hand(life, ref, future):
+        awaited = Awaited(life, ref, future)
+        awaited.notify(functools.partial(life.session._completions.put, awaited.settle))
     return future
