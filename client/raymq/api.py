@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from raymq.actors import ActorHandle
 from raymq.connecting import open_session
@@ -16,6 +17,11 @@ from raymq.named import check_named
 from raymq.publications import Publication
 from raymq.refs import ObjectRef, Waitable
 from raymq.session import Session
+
+if TYPE_CHECKING:
+    from raymq.signatures import Remote
+
+T = TypeVar("T")
 
 CONNECT_TIMEOUT = 10.0
 """Seconds that ``connect`` waits unless it is told otherwise."""
@@ -200,19 +206,35 @@ def shutdown() -> None:
         session.close()
 
 
-def remote(*args: Any, **options: Any) -> Any:
-    """Make a function or a class remote: ``@remote``, or with Ray's options ``@remote(num_cpus=2)``.
+if TYPE_CHECKING:
+    remote: Remote
+else:
 
-    Raises:
-        TypeError: it decorates neither a function nor a class.
-        ValueError: an option is unknown.
-    """
-    return decorate(current_session, args, options)
+    def remote(*args: Any, **options: Any) -> Any:
+        """Make a function or a class remote: ``@remote``, or with Ray's options ``@remote(num_cpus=2)``.
+
+        Raises:
+            TypeError: it decorates neither a function nor a class.
+            ValueError: an option is unknown.
+        """
+        return decorate(current_session, args, options)
 
 
-def put(value: Any) -> ObjectRef[Any]:
+def put(value: T) -> ObjectRef[T]:
     """``Session.put`` of the default session."""
     return current_session().put(value)
+
+
+@overload
+def get(refs: ObjectRef[T], *, timeout: float | None = None) -> T: ...
+
+
+@overload
+def get(refs: Sequence[ObjectRef[T]], *, timeout: float | None = None) -> list[T]: ...
+
+
+@overload
+def get(refs: ObjectRefGenerator[T], *, timeout: float | None = None) -> ObjectRefGenerator[T]: ...
 
 
 def get(refs: Any, *, timeout: float | None = None) -> Any:
@@ -232,7 +254,7 @@ def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
     current_session().kill(actor, no_restart=no_restart)
 
 
-def cancel(ref: ObjectRef[Any] | ObjectRefGenerator, *, force: bool = False, recursive: bool = True) -> None:
+def cancel(ref: ObjectRef[Any] | ObjectRefGenerator[Any], *, force: bool = False, recursive: bool = True) -> None:
     """``Session.cancel`` of the default session."""
     current_session().cancel(ref, force=force, recursive=recursive)
 

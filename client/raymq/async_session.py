@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from raymq import api
 from raymq.awaiting import LoopWaiter, in_loop
 from raymq.connecting import Attempt, open_session
+from raymq.generators import ObjectRefGenerator
 from raymq.info import SessionInfo
 from raymq.lives import GOODBYE_TIME, Reconnect
 from raymq.named import check_named
-from raymq.refs import Waitable
+from raymq.refs import ObjectRef, Waitable
 from raymq.session import Session
+
+if TYPE_CHECKING:
+    from raymq.signatures import Remote
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -102,14 +106,34 @@ class AsyncSession:
         pool, self._pool = self._pool, _new_pool()  # which has no thread until somebody calls a closed session
         pool.shutdown()  # whatever waits there has just been told of the end
 
-    def remote(self, *args: Any, **options: Any) -> Any:
-        """As ``raymq.remote``, for functions and classes that always use this session."""
-        return self.session.remote(*args, **options)
+    if TYPE_CHECKING:
+        remote: Remote
+    else:
+
+        def remote(self, *args: Any, **options: Any) -> Any:
+            """As ``raymq.remote``, for functions and classes that always use this session."""
+            return self.session.remote(*args, **options)
+
+    @overload
+    async def get(self, refs: ObjectRef[T], *, timeout: float | None = None) -> T: ...
+
+    @overload
+    async def get(self, refs: Sequence[ObjectRef[T]], *, timeout: float | None = None) -> list[T]: ...
+
+    @overload
+    async def get(self, refs: ObjectRefGenerator[T], *, timeout: float | None = None) -> ObjectRefGenerator[T]: ...
 
     async def get(self, refs: Any, *, timeout: float | None = None) -> Any:
         """As ``Session.get``."""
         values = await in_loop(self.session._get(refs, timeout, LoopWaiter))
         return values()
+
+    async def put(self, value: T) -> ObjectRef[T]:
+        """As ``Session.put``."""
+        ref: ObjectRef[T] = await self._put(value)
+        return ref
+
+    _put = _in_a_thread(Session.put)
 
     async def wait(
         self,
@@ -122,7 +146,6 @@ class AsyncSession:
         """As ``Session.wait``."""
         return await in_loop(self.session._wait(refs, num_returns, timeout, LoopWaiter, fetch_local=fetch_local))
 
-    put = _in_a_thread(Session.put)
     kill = _in_a_thread(Session.kill)
     cancel = _in_a_thread(Session.cancel)
     get_actor = _in_a_thread(Session.get_actor)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 from raymq.errors import ObjectLost, SessionError
 from raymq.protocol.messages import HELD_BACK, STREAMING, Next
-from raymq.refs import Held, Hold, ObjectRef
+from raymq.refs import Held, Hold, ObjectRef, T_co
 from raymq.steps import Kind, Steps, in_thread
 from raymq.waiting import Waiter
 
@@ -21,7 +21,7 @@ WINDOWS = {STREAMING: 16, HELD_BACK: 1}
 is wanted: the generator may run ahead of its reader as far as its own option says, and no further."""
 
 
-class ObjectRefGenerator(Held):
+class ObjectRefGenerator(Held, Generic[T_co]):
     """What a call of a remote generator returns: an iterator over references, each of them to one item.
 
     It can be iterated over with ``for`` and ``async for``, in one thread or several, and given to ``wait``, which
@@ -49,10 +49,10 @@ class ObjectRefGenerator(Held):
         if count:
             self._life.post(Next(self._hold.number, count), held=self)
 
-    def __iter__(self) -> ObjectRefGenerator:
+    def __iter__(self) -> ObjectRefGenerator[T_co]:
         return self
 
-    def __next__(self) -> ObjectRef[Any]:
+    def __next__(self) -> ObjectRef[T_co]:
         """The reference to the next item; waits until there is one.
 
         Raises:
@@ -67,10 +67,10 @@ class ObjectRefGenerator(Held):
                 raise StopIteration
             in_thread(self._coming(Waiter))
 
-    def __aiter__(self) -> ObjectRefGenerator:
+    def __aiter__(self) -> ObjectRefGenerator[T_co]:
         return self
 
-    async def __anext__(self) -> ObjectRef[Any]:
+    async def __anext__(self) -> ObjectRef[T_co]:
         """The same for coroutines."""
         while True:
             item, done = self._take()
@@ -82,7 +82,7 @@ class ObjectRefGenerator(Held):
 
             await awaiting.in_loop(self._coming(awaiting.LoopWaiter))
 
-    def _take(self) -> tuple[ObjectRef[Any] | None, bool]:
+    def _take(self) -> tuple[ObjectRef[T_co] | None, bool]:
         """The next item, if it is here, and whether there are no more; sees to it that others come."""
         self._life.check(self)
         hold, done = self._life.ledger.take_item(self._hold.number)

@@ -6,10 +6,10 @@ import atexit
 import functools
 import json
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from raymq import publications
 from raymq.actors import ActorHandle
@@ -28,6 +28,11 @@ from raymq.publications import Publication
 from raymq.refs import ObjectRef, Waitable
 from raymq.steps import Kind, Steps, in_thread
 from raymq.waiting import Waiter
+
+if TYPE_CHECKING:
+    from raymq.signatures import Remote
+
+T = TypeVar("T")
 
 DETACH_TIME = 60.0
 """Seconds that ``detach`` gives the cluster to take in what was sent before, and to confirm."""
@@ -141,11 +146,15 @@ class Session:
 
     # --- calls
 
-    def remote(self, *args: Any, **options: Any) -> Any:
-        """As ``raymq.remote``, for functions and classes that always use this session."""
-        return decorate(lambda: self, args, options)
+    if TYPE_CHECKING:
+        remote: Remote
+    else:
 
-    def put(self, value: Any) -> ObjectRef[Any]:
+        def remote(self, *args: Any, **options: Any) -> Any:
+            """As ``raymq.remote``, for functions and classes that always use this session."""
+            return decorate(lambda: self, args, options)
+
+    def put(self, value: T) -> ObjectRef[T]:
         """Store a value in the cluster.
 
         Returns at once, except for a large value whose memory could be changed (a numpy array, say): then when the
@@ -163,6 +172,15 @@ class Session:
                 "put() of an ObjectRef: it stands for a stored value already; put it into a list if you must"
             )
         return self._lives.for_call((value,), {}).calls.put(value)
+
+    @overload
+    def get(self, refs: ObjectRef[T], *, timeout: float | None = None) -> T: ...
+
+    @overload
+    def get(self, refs: Sequence[ObjectRef[T]], *, timeout: float | None = None) -> list[T]: ...
+
+    @overload
+    def get(self, refs: ObjectRefGenerator[T], *, timeout: float | None = None) -> ObjectRefGenerator[T]: ...
 
     def get(self, refs: Any, *, timeout: float | None = None) -> Any:
         """Fetch values, waiting for them.
@@ -250,7 +268,9 @@ class Session:
             )
         self._life.request("kill", (actor,), {"no_restart": no_restart}, held=actor)
 
-    def cancel(self, ref: ObjectRef[Any] | ObjectRefGenerator, *, force: bool = False, recursive: bool = True) -> None:
+    def cancel(
+        self, ref: ObjectRef[Any] | ObjectRefGenerator[Any], *, force: bool = False, recursive: bool = True
+    ) -> None:
         """Cancel the task that makes an object; its ``get`` raises ``TaskCancelledError`` then.
 
         Args:
