@@ -293,7 +293,7 @@ def test_a_put_that_has_to_wait_holds_nothing_up(cluster: Head) -> None:
                 os.kill(bridge, signal.SIGCONT)
             refs = await asyncio.gather(*putting[1:])
             assert (await session.get(refs[1]) == value).all()
-        assert len(ticks) > 20
+        assert len(ticks) > 3
 
     asyncio.run(main())
 
@@ -313,7 +313,7 @@ def test_connecting_holds_nothing_up_and_can_be_cancelled() -> None:
             connecting.cancel()
             await asyncio.wait([connecting], timeout=60)
             assert connecting.cancelled()
-            assert len(ticks) > 20
+            assert len(ticks) > 3
             tick.cancel()
 
     before = threads()
