@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         unpublish,
         wait,
     )
+    from raymq.async_session import AsyncSession, aconnect
     from raymq.errors import (
         ActorLost,
         AddressError,
@@ -128,6 +129,7 @@ __all__ = [
     "ActorMethod",
     "AddressError",
     "AlreadyPublished",
+    "AsyncSession",
     "ClientBuilder",
     "ConnectError",
     "ConnectTimeout",
@@ -178,6 +180,7 @@ __all__ = [
     "WorkerID",
     "WrongSession",
     "__version__",
+    "aconnect",
     "actor",
     "available_resources",
     "cancel",
@@ -236,6 +239,7 @@ _HOMES = (
     "raymq.session",
     "raymq.api",
     "raymq.standing_in",
+    "raymq.async_session",  # at the end: it needs asyncio, which is large
 )
 
 

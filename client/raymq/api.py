@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import threading
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from raymq.actors import ActorHandle
 from raymq.connecting import open_session
@@ -17,6 +19,11 @@ from raymq.named import check_named
 from raymq.publications import Publication
 from raymq.refs import ObjectRef, Waitable
 from raymq.session import Session
+
+if TYPE_CHECKING:
+    from raymq.signatures import Remote
+
+T = TypeVar("T")
 
 CONNECT_TIMEOUT = 10.0
 """Seconds that ``connect`` waits unless it is told otherwise."""
@@ -102,17 +109,31 @@ def connect(
         SessionAttached: another client is attached to the session of this name.
         ConnectTimeout: the time was over in another stage.
     """
-    global _default
+    opened = opening(
+        address, timeout=timeout, namespace=namespace, runtime_env=runtime_env, log_to_driver=log_to_driver,
+        logging_config=logging_config, session=session, takeover=takeover, ttl=ttl, reconnect=reconnect,
+        compression=compression,
+    )()  # fmt: skip
+    make_default(opened)
+    return opened
+
+
+def opening(
+    address: str | None, *, namespace: str | None, runtime_env: dict[str, Any] | None,
+    logging_config: LoggingConfig | None, session: str | None, takeover: bool, ttl: float | str | None, **options: Any,
+) -> Callable[..., Session]:  # fmt: skip
+    """``open_session`` with the arguments of ``connect``, checked; it is still to be called."""
     logs = None if logging_config is None else logging_config.to_dict()
     job = {"namespace": namespace, "runtime_env": runtime_env, "logging_config": logs}
     named = check_named(session, ttl, takeover=takeover)
-    opened = open_session(
-        address, timeout=timeout, job=job, log_to_driver=log_to_driver, named=named, reconnect=reconnect,
-        compression=compression,
-    )  # fmt: skip
+    return functools.partial(open_session, address, job=job, named=named, **options)
+
+
+def make_default(session: Session) -> None:
+    """Make a session the one that the module's functions use."""
+    global _default
     with _default_lock:
-        _default = opened
-    return opened
+        _default = session
 
 
 def init(
@@ -212,19 +233,35 @@ def shutdown() -> None:
         session.close()
 
 
-def remote(*args: Any, **options: Any) -> Any:
-    """Make a function or a class remote: ``@remote``, or with Ray's options ``@remote(num_cpus=2)``.
+if TYPE_CHECKING:
+    remote: Remote
+else:
 
-    Raises:
-        TypeError: it decorates neither a function nor a class.
-        ValueError: an option is unknown.
-    """
-    return decorate(current_session, args, options)
+    def remote(*args: Any, **options: Any) -> Any:
+        """Make a function or a class remote: ``@remote``, or with Ray's options ``@remote(num_cpus=2)``.
+
+        Raises:
+            TypeError: it decorates neither a function nor a class.
+            ValueError: an option is unknown.
+        """
+        return decorate(current_session, args, options)
 
 
-def put(value: Any) -> ObjectRef[Any]:
+def put(value: T) -> ObjectRef[T]:
     """``Session.put`` of the default session."""
     return current_session().put(value)
+
+
+@overload
+def get(refs: ObjectRef[T], *, timeout: float | None = None) -> T: ...
+
+
+@overload
+def get(refs: Sequence[ObjectRef[T]], *, timeout: float | None = None) -> list[T]: ...
+
+
+@overload
+def get(refs: ObjectRefGenerator[T], *, timeout: float | None = None) -> ObjectRefGenerator[T]: ...
 
 
 def get(refs: Any, *, timeout: float | None = None) -> Any:
@@ -244,7 +281,7 @@ def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
     current_session().kill(actor, no_restart=no_restart)
 
 
-def cancel(ref: ObjectRef[Any] | ObjectRefGenerator, *, force: bool = False, recursive: bool = True) -> None:
+def cancel(ref: ObjectRef[Any] | ObjectRefGenerator[Any], *, force: bool = False, recursive: bool = True) -> None:
     """``Session.cancel`` of the default session."""
     current_session().cancel(ref, force=force, recursive=recursive)
 

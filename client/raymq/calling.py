@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from raymq.actors import ActorClass, ActorHandle, ActorMethod
@@ -17,6 +17,8 @@ from raymq.refs import Held, Hold, ObjectRef
 
 if TYPE_CHECKING:
     from raymq.life import Life
+
+T = TypeVar("T")
 
 
 class Calls:
@@ -34,7 +36,7 @@ class Calls:
         self._sent: WeakKeyDictionary[Definition, int] = WeakKeyDictionary()
         self._options: WeakKeyDictionary[Callee, bytes] = WeakKeyDictionary()
 
-    def put(self, value: Any) -> ObjectRef[Any]:
+    def put(self, value: T) -> ObjectRef[T]:
         """Store a value."""
         if not self._life.is_ours:
             self._life.check()  # before a lock is taken, which another thread may have held at the fork
@@ -46,7 +48,7 @@ class Calls:
         self._life.post(Put(reference._hold.number, payload), payload)
         return reference
 
-    def function(self, function: RemoteFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def function(self, function: RemoteFunction[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a function."""
         payload = self._life.packer.pack_call(function.__name__, args, kwargs)
         number, options = self.prepare(function)

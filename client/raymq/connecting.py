@@ -53,6 +53,21 @@ REFUSALS: dict[str, type[errors.ConnectError]] = {
 """The broker's codes for its refusals, and what they are raised as; any other is ``Refused``."""
 
 
+class CalledOff(Exception):
+    """The attempt to open a session is called off."""
+
+
+class Attempt:
+    """An attempt to open a session, which another thread may call off."""
+
+    def __init__(self) -> None:
+        self.events: queue.SimpleQueue[Event | CalledOff] = queue.SimpleQueue()
+
+    def call_off(self) -> None:
+        """Have it raise ``CalledOff`` soon, and leave nothing behind. Too late if it has succeeded."""
+        self.events.put(CalledOff())
+
+
 def open_session(
     address: str | None,
     *,
@@ -63,6 +78,7 @@ def open_session(
     program: str | None = None,
     reconnect: Reconnect = None,
     compression: str | None = compressions.AUTO,
+    attempt: Attempt | None = None,
 ) -> Session:
     """Open a session; see ``raymq.connect``."""
     _check_job(job)
@@ -70,17 +86,26 @@ def open_session(
         raise ValueError(f'reconnect is "new" or None, not {reconnect!r}')
     where = parse(address)
     wish = compressions.wish(compression)
+    attempts = [attempt] if attempt is not None else []
 
     def begin(session: Session) -> Life:
         life = Life(session, secrets.token_bytes(16), log_to_driver=log_to_driver)
-        _open_life(life, where, timeout, job, named, program, wish)
+        this = attempts.pop() if attempts else Attempt()  # only the first can be called off
+        _open_life(life, where, timeout, job, named, program, wish, this.events)
         return life
 
     return Session(begin, reconnect)
 
 
 def _open_life(
-    life: Life, where: Address, timeout: float, job: dict[str, Any], named: Named, program: str | None, compression: str
+    life: Life,
+    where: Address,
+    timeout: float,
+    job: dict[str, Any],
+    named: Named,
+    program: str | None,
+    compression: str,
+    handshake: queue.SimpleQueue[Event | CalledOff],
 ) -> None:
     """Shake hands."""
     endpoint, ipv6 = resolve(where)
@@ -99,7 +124,6 @@ def _open_life(
         "job": {key: value for key, value in job.items() if value is not None},
         **named.as_hello(),
     }
-    handshake: queue.SimpleQueue[Event] = queue.SimpleQueue()
 
     def handle(event: Event) -> None:
         if isinstance(event, Welcomed | RefusedHello | Ended):
@@ -148,7 +172,9 @@ def _user() -> str:
         return str(os.getuid())
 
 
-def _await_welcome(where: Address, handshake: queue.SimpleQueue[Event], deadline: float, timeout: float) -> Welcomed:
+def _await_welcome(
+    where: Address, handshake: queue.SimpleQueue[Event | CalledOff], deadline: float, timeout: float
+) -> Welcomed:
     """Wait for the broker's welcome, and find out why it does not come.
 
     What waiting can heal is waited for; what it cannot is raised at once.
@@ -167,6 +193,8 @@ def _await_welcome(where: Address, handshake: queue.SimpleQueue[Event], deadline
         else:
             if isinstance(event, Welcomed):
                 return event
+            if isinstance(event, CalledOff):
+                raise event
             if isinstance(event, Ended):
                 raise errors.Refused(f"{where} ended the session at once ({event.code}): {event.message}")
             if isinstance(event, RefusedHello):
@@ -176,7 +204,7 @@ def _await_welcome(where: Address, handshake: queue.SimpleQueue[Event], deadline
                 # A bridge that finds no cluster ends; that the next one is still to come says less than why.
                 if not (isinstance(waiting_for, errors.NoCluster) and isinstance(refusal, errors.NoBridge)):
                     waiting_for = refusal
-        if not said and time.monotonic() - started > SAY_AFTER:
+        if not said and handshake.empty() and time.monotonic() - started > SAY_AFTER:
             said = True
             log.warning("connect() is waiting: %s (it gives up after %g s)", waiting_for, timeout)
     raise type(waiting_for)(f"{waiting_for} (waited {timeout:g} s)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, overload
 
 from raymq.absent import ABSENT
 from raymq.errors import NotOnClient
@@ -13,6 +13,11 @@ from raymq.shapes import check_arguments
 
 if TYPE_CHECKING:
     from raymq.session import Session
+    from raymq.signatures import A, B, C, D, E, F, Form, Given, T
+
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
+"""What a call returns, an ``ObjectRef[int]`` for instance."""
 
 
 class Definition:
@@ -64,7 +69,7 @@ def no_graphs() -> NotOnClient:
     )
 
 
-class RemoteFunction(Callee):
+class RemoteFunction(Callee, Generic[P, R_co]):
     """A function that runs in the cluster: ``f.remote(*args, **kwargs)`` returns a reference to its value."""
 
     def __init__(self, definition: Definition, overrides: dict[str, Any], choose: Callable[[], Session]) -> None:
@@ -78,6 +83,43 @@ class RemoteFunction(Callee):
         self.__name__ = definition.name
         self.__doc__ = function.__doc__
         self.__wrapped__ = function
+
+    if TYPE_CHECKING:
+
+        @property
+        def _form(self) -> Callable[P, R_co]: ...
+
+    @overload
+    def remote(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+    @overload
+    def remote(self: Form[Callable[[A], T]], a: Given[A], /) -> T: ...
+
+    @overload
+    def remote(self: Form[Callable[[A, B], T]], a: Given[A], b: Given[B], /) -> T: ...
+
+    @overload
+    def remote(self: Form[Callable[[A, B, C], T]], a: Given[A], b: Given[B], c: Given[C], /) -> T: ...
+
+    @overload
+    def remote(self: Form[Callable[[A, B, C, D], T]], a: Given[A], b: Given[B], c: Given[C], d: Given[D], /) -> T: ...
+
+    @overload
+    def remote(
+        self: Form[Callable[[A, B, C, D, E], T]], a: Given[A], b: Given[B], c: Given[C], d: Given[D], e: Given[E], /
+    ) -> T: ...
+
+    @overload
+    def remote(
+        self: Form[Callable[[A, B, C, D, E, F], T]],
+        a: Given[A],
+        b: Given[B],
+        c: Given[C],
+        d: Given[D],
+        e: Given[E],
+        f: Given[F],
+        /,
+    ) -> T: ...
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function in the cluster; returns at once.
@@ -97,7 +139,13 @@ class RemoteFunction(Callee):
         check_arguments(self._signature, args, kwargs)
         return self._choose()._lives.for_call(args, kwargs).calls.function(self, args, kwargs)
 
-    def options(self, **options: Any) -> RemoteFunction:
+    @overload
+    def options(self, *, num_returns: Any, **options: Any) -> RemoteFunction[P, Any]: ...
+
+    @overload
+    def options(self, **options: Any) -> RemoteFunction[P, R_co]: ...
+
+    def options(self, **options: Any) -> RemoteFunction[P, Any]:
         """The same function with other options than the decorator's, for one call or more."""
         return RemoteFunction(self._definition, {**self._overrides, **options}, self._choose)
 
@@ -115,6 +163,6 @@ class RemoteFunction(Callee):
 
 def make_function(
     function: Callable[..., Any], options: dict[str, Any], choose: Callable[[], Session]
-) -> RemoteFunction:
+) -> RemoteFunction[..., Any]:
     """What ``@remote`` makes of a function."""
     return RemoteFunction(Definition(function, "function", options), {}, choose)

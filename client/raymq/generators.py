@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import logging
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 from raymq.errors import ObjectLost, SessionError
 from raymq.protocol.messages import HELD_BACK, STREAMING, Next
-from raymq.refs import Held, Hold, ObjectRef
+from raymq.refs import Held, Hold, ObjectRef, T_co
+from raymq.steps import Kind, Steps, in_thread
 from raymq.waiting import Waiter
 
 if TYPE_CHECKING:
-    import asyncio
-
     from raymq.life import Life
 
 log = logging.getLogger("raymq")
@@ -26,7 +23,7 @@ WINDOWS = {STREAMING: 16, HELD_BACK: 1}
 is wanted: the generator may run ahead of its reader as far as its own option says, and no further."""
 
 
-class ObjectRefGenerator(Held):
+class ObjectRefGenerator(Held, Generic[T_co]):
     """What a call of a remote generator returns: an iterator over references, each of them to one item.
 
     It can be iterated over with ``for`` and ``async for``, in one thread or several, and given to ``wait``, which
@@ -54,10 +51,10 @@ class ObjectRefGenerator(Held):
         if count:
             self._life.post(Next(self._hold.number, count), held=self)
 
-    def __iter__(self) -> ObjectRefGenerator:
+    def __iter__(self) -> ObjectRefGenerator[T_co]:
         return self
 
-    def __next__(self) -> ObjectRef[Any]:
+    def __next__(self) -> ObjectRef[T_co]:
         """The reference to the next item; waits until there is one.
 
         Raises:
@@ -70,12 +67,12 @@ class ObjectRefGenerator(Held):
                 return item
             if done:
                 raise StopIteration
-            self._wait()
+            in_thread(self._coming(Waiter))
 
-    def __aiter__(self) -> ObjectRefGenerator:
+    def __aiter__(self) -> ObjectRefGenerator[T_co]:
         return self
 
-    async def __anext__(self) -> ObjectRef[Any]:
+    async def __anext__(self) -> ObjectRef[T_co]:
         """The same for coroutines."""
         while True:
             item, done = self._take()
@@ -83,18 +80,11 @@ class ObjectRefGenerator(Held):
                 return item
             if done:
                 raise StopAsyncIteration
-            import asyncio
+            from raymq import awaiting
 
-            loop = asyncio.get_running_loop()
-            woken: asyncio.Future[None] = loop.create_future()
-            waiter = Waiter(1, functools.partial(_ring, loop, woken))
-            self._life.ledger.wait_for([self._hold.number], waiter)
-            try:
-                await woken
-            finally:
-                self._life.ledger.wait_no_more([self._hold.number], waiter)
+            await awaiting.in_loop(self._coming(awaiting.LoopWaiter))
 
-    def _take(self) -> tuple[ObjectRef[Any] | None, bool]:
+    def _take(self) -> tuple[ObjectRef[T_co] | None, bool]:
         """The next item, if it is here, and whether there are no more; sees to it that others come."""
         self._life.check(self)
         hold, done = self._life.ledger.take_item(self._hold.number)
@@ -102,11 +92,12 @@ class ObjectRefGenerator(Held):
             self._expect()
         return (None if hold is None else ObjectRef(self._life, hold)), done
 
-    def _wait(self) -> None:
-        waiter = Waiter(1)
+    def _coming(self, kind: Kind) -> Steps[None]:
+        """Wait until an item is here, or there are no more."""
+        waiter = kind(1)
         self._life.ledger.wait_for([self._hold.number], waiter)
         try:
-            waiter.wait(None)
+            yield waiter, None
         finally:
             self._life.ledger.wait_no_more([self._hold.number], waiter)
 
@@ -177,13 +168,3 @@ class DynamicObjectRefGenerator:
 
     def __len__(self) -> int:
         return len(self._refs)
-
-
-def _ring(loop: asyncio.AbstractEventLoop, woken: asyncio.Future[None]) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop was closed, and nobody waits in it any longer
-        loop.call_soon_threadsafe(_wake, woken)
-
-
-def _wake(woken: asyncio.Future[None]) -> None:
-    if not woken.done():
-        woken.set_result(None)

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from raymq import connection as core
 from raymq.ahead import Guess
@@ -26,12 +27,15 @@ from raymq.protocol.messages import Ahead, Detach, Fetch, Goodbye, Message, Pick
 from raymq.receiving import Receiver
 from raymq.recent import Recent
 from raymq.refs import Held, ObjectRef
+from raymq.steps import Kind, Steps, in_thread
 from raymq.waiting import Ledger, Pending, Waiter
 from raymq.wire import Wire
 
 if TYPE_CHECKING:
+    import asyncio
     import concurrent.futures
 
+    from raymq.awaiting import Arrivals
     from raymq.session import Session
 
 
@@ -60,6 +64,7 @@ class Life:
         )
         self.calls = Calls(self)
         self.packer = Packer(self)
+        self.arrivals: WeakValueDictionary[int, Arrivals] = WeakValueDictionary()
         self.ended: SessionLost | SessionClosed | None = None
         self.lost_by = self.how_lost = ""
         self._pid = os.getpid()
@@ -173,51 +178,67 @@ class Life:
         """Ask the bridge for an operation, and wait for its answer."""
         self.check(held)
         payload = self.packer.pack_call(operation, args, kwargs)
-        return self._ask(lambda number: Request(number, operation, payload), payload, held=held)
+        pending = in_thread(self._ask(lambda number: Request(number, operation, payload), Waiter, payload, held=held))
+        return self._outcome(pending, held)
 
     def _ask(
         self,
         message: Callable[[int], Message],
+        kind: Kind,
         payload: Pickled | None = None,
         *,
         held: Held | None = None,
         until: float | None = None,
-    ) -> Any:
-        number, waiter = next(self._requests), Waiter(1)
+    ) -> Steps[Pending]:
+        """Ask, and wait for the answer, which has not come if there is no outcome."""
+        number, waiter = next(self._requests), kind(1)
         pending = self.ledger.expect_reply(number, waiter)
         try:
             self.post(message(number), payload, held=held)
-            return self._outcome(pending, held) if waiter.wait(_left(until)) else None
+            yield waiter, _left(until)
         finally:
             self.ledger.expect_no_reply(number)
+        return pending
 
     # --- values
 
-    def get(self, refs: list[ObjectRef[Any]], timeout: float | None) -> list[Any]:
-        """The values of references; see ``Session.get``."""
+    def fetch(self, refs: Sequence[ObjectRef[Any]], timeout: float | None, kind: Kind) -> Steps[dict[int, Pending]]:
+        """Wait for the values of references, or for the first failure among them; ``values`` takes them from these."""
         numbers = [self.packer.own(ref) for ref in refs]
         self.check(_any(refs))
-        if (recent := self.recent.find(numbers)) is not None:
-            for number in numbers[-1:]:
-                self._ahead.hit(number)
-            return [self.packer.load(payload, {}) for payload in recent]
+        if (recent := self._recent(numbers)) is not None:
+            return recent
         wanted = dict(zip(numbers, refs, strict=True))
-        limit = self._get_limit(wanted, timeout)
-        waiter = Waiter(len(wanted))
+        limit = yield from self._get_limit(wanted, timeout, kind)
+        waiter = kind(len(wanted))
         if len(numbers) == 1:
             self._look_ahead(numbers[0], refs[0])
         pending = self._want(wanted, waiter)
         try:
-            if not waiter.wait(limit):
+            if not (yield waiter, limit):
                 missing = sum(entry.outcome is None for entry in pending.values())
                 raise GetTimeoutError(f"get() waited {timeout} s; {missing} of {len(wanted)} values are not there yet")
-            for number, entry in pending.items():
-                if entry.outcome is not None and not isinstance(entry.outcome, Value):
-                    self._outcome(entry, wanted[number])
-            values = {number: self._outcome(entry, wanted[number]) for number, entry in pending.items()}
         finally:
             self._want_no_more(pending, waiter)
-        return [values[number] for number in numbers]
+        return pending
+
+    def values(self, refs: Sequence[ObjectRef[Any]], pending: dict[int, Pending]) -> list[Any]:
+        """The values that have come, one for each reference; or raise the first failure."""
+        wanted = {ref._hold.number: ref for ref in refs}
+        for number, entry in pending.items():
+            if entry.outcome is not None and not isinstance(entry.outcome, Value):
+                self._outcome(entry, wanted[number])
+        values = {number: self._outcome(entry, wanted[number]) for number, entry in pending.items()}
+        return [values[ref._hold.number] for ref in refs]
+
+    def _recent(self, numbers: Sequence[int]) -> dict[int, Pending] | None:
+        """The values, if all of them are at hand."""
+        recent = self.recent.find(numbers)
+        if recent is None:
+            return None
+        for number in numbers[-1:]:
+            self._ahead.hit(number)
+        return {number: Pending(Value(number, payload)) for number, payload in zip(numbers, recent, strict=True)}
 
     def _look_ahead(self, number: int, ref: ObjectRef[Any]) -> None:
         """Have the values come along that may be wanted after this one."""
@@ -225,11 +246,11 @@ class Life:
         if soon:
             self.post(Ahead(soon), held=ref)
 
-    def _get_limit(self, wanted: dict[int, ObjectRef[Any]], timeout: float | None) -> float | None:
+    def _get_limit(self, wanted: dict[int, ObjectRef[Any]], timeout: float | None, kind: Kind) -> Steps[float | None]:
         """How long a get waits. A timeout of 0 asks what is ready there; the way here takes the time that it takes."""
         if timeout != 0:
             return timeout
-        self._watch(wanted, fetch_local=True)
+        yield from self._watch(wanted, kind, fetch_local=True)
         missing = len(wanted) - len(self.ledger.ready_among(list(wanted)))
         if missing:
             raise GetTimeoutError(f"{missing} of {len(wanted)} values are not ready")
@@ -237,23 +258,15 @@ class Life:
 
     def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
         """A future of a reference's value."""
-        import concurrent.futures
+        from raymq import awaiting
 
-        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        pending = self._want({self.packer.own(ref): ref}, None)
+        return awaiting.thread_future(self, ref)
 
-        def complete() -> None:
-            if future.set_running_or_notify_cancel():
-                try:
-                    (entry,) = pending.values()
-                    future.set_result(self._outcome(entry, ref))
-                except BaseException as error:
-                    future.set_exception(error)
-            self._want_no_more(pending, None)
+    def as_future(self, ref: ObjectRef[Any]) -> asyncio.Future[Any]:
+        """The same, of the running event loop."""
+        from raymq import awaiting
 
-        for entry in pending.values():
-            self.ledger.when_complete(entry, lambda: self.session._completions.put(complete))
-        return future
+        return awaiting.loop_future(self, ref)
 
     def _want(self, wanted: dict[int, ObjectRef[Any]], waiter: Waiter | None) -> dict[int, Pending]:
         """Want values; what nobody has asked for yet is fetched."""
@@ -277,24 +290,29 @@ class Life:
 
     # --- readiness
 
-    def wait(self, refs: Sequence[Held], num_returns: int, timeout: float | None, *, fetch_local: bool) -> set[int]:
+    def wait(
+        self, refs: Sequence[Held], num_returns: int, timeout: float | None, kind: Kind, *, fetch_local: bool
+    ) -> Steps[set[int]]:
         """The places in the list of those that are ready, ``num_returns`` at most; see ``Session.wait``."""
         deadline = None if timeout is None else time.monotonic() + timeout
         numbers = [self.packer.own(ref) for ref in refs]
         # To look without waiting is to ask, and the way to the cluster takes the time that it takes.
-        self._watch(dict(zip(numbers, refs, strict=True)), fetch_local=fetch_local, until=deadline if timeout else None)
-        waiter = Waiter(num_returns)
+        until = deadline if timeout else None
+        yield from self._watch(dict(zip(numbers, refs, strict=True)), kind, fetch_local=fetch_local, until=until)
+        waiter = kind(num_returns)
         self.ledger.wait_for(numbers, waiter)
         try:
-            waiter.wait(_left(deadline))
+            yield waiter, _left(deadline)
         finally:
             self.ledger.wait_no_more(numbers, waiter)
         self.check(refs[0])
         ready = set(self.ledger.ready_among(numbers)[:num_returns])
         return {place for place, number in enumerate(numbers) if number in ready}
 
-    def _watch(self, wanted: Mapping[int, Held], *, fetch_local: bool, until: float | None = None) -> None:
-        """Have the bridge tell when references become ready; returns when it has told of those that are, or at a time.
+    def _watch(
+        self, wanted: Mapping[int, Held], kind: Kind, *, fetch_local: bool, until: float | None = None
+    ) -> Steps[None]:
+        """Have the bridge tell when references become ready; ends when it has told of those that are, or at a time.
 
         What it has not told by then comes when it comes.
         """
@@ -303,8 +321,10 @@ class Life:
             if isinstance(held, ObjectRefGenerator):
                 held._expect()
         for part in _parts(self.ledger.watch(list(wanted))):
-            watch = functools.partial(Watch, refs=part, fetch_local=fetch_local)
-            self._ask(watch, held=wanted[part[0]], until=until)
+            watch, first = functools.partial(Watch, refs=part, fetch_local=fetch_local), wanted[part[0]]
+            told = yield from self._ask(watch, kind, held=first, until=until)
+            if told.outcome is not None:
+                self._outcome(told, first)
 
 
 def _any(held: Iterable[Held]) -> Held | None:

@@ -143,10 +143,12 @@ class ObjectRef(Held, Generic[T_co]):
         return self._life.future(self)
 
     def as_future(self) -> asyncio.Future[T_co]:
-        """An ``asyncio.Future`` of the value, in the running event loop."""
-        import asyncio
+        """An ``asyncio.Future`` of the value, in the running event loop.
 
-        return asyncio.wrap_future(self.future())
+        ``asyncio.wait`` takes these; ``asyncio.gather`` and ``await`` take references themselves. Cancelling it leaves
+        the reference as it is.
+        """
+        return self._life.as_future(self)
 
     def __await__(self) -> Generator[Any, None, T_co]:
         return self.as_future().__await__()

@@ -6,10 +6,10 @@ import atexit
 import functools
 import json
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from raymq import publications
 from raymq.actors import ActorHandle
@@ -26,6 +26,13 @@ from raymq.named import check_ttl
 from raymq.packing import type_name
 from raymq.publications import Publication
 from raymq.refs import ObjectRef, Waitable
+from raymq.steps import Kind, Steps, in_thread
+from raymq.waiting import Waiter
+
+if TYPE_CHECKING:
+    from raymq.signatures import Remote
+
+T = TypeVar("T")
 
 DETACH_TIME = 60.0
 """Seconds that ``detach`` gives the cluster to take in what was sent before, and to confirm."""
@@ -139,11 +146,15 @@ class Session:
 
     # --- calls
 
-    def remote(self, *args: Any, **options: Any) -> Any:
-        """As ``raymq.remote``, for functions and classes that always use this session."""
-        return decorate(lambda: self, args, options)
+    if TYPE_CHECKING:
+        remote: Remote
+    else:
 
-    def put(self, value: Any) -> ObjectRef[Any]:
+        def remote(self, *args: Any, **options: Any) -> Any:
+            """As ``raymq.remote``, for functions and classes that always use this session."""
+            return decorate(lambda: self, args, options)
+
+    def put(self, value: T) -> ObjectRef[T]:
         """Store a value in the cluster.
 
         Returns at once, except for a large value whose memory could be changed (a numpy array, say): then when the
@@ -162,6 +173,15 @@ class Session:
             )
         return self._lives.for_call((value,), {}).calls.put(value)
 
+    @overload
+    def get(self, refs: ObjectRef[T], *, timeout: float | None = None) -> T: ...
+
+    @overload
+    def get(self, refs: Sequence[ObjectRef[T]], *, timeout: float | None = None) -> list[T]: ...
+
+    @overload
+    def get(self, refs: ObjectRefGenerator[T], *, timeout: float | None = None) -> ObjectRefGenerator[T]: ...
+
     def get(self, refs: Any, *, timeout: float | None = None) -> Any:
         """Fetch values, waiting for them.
 
@@ -178,12 +198,17 @@ class Session:
             WrongSession: a reference belongs to another session.
             ObjectLost: the reference's session was lost, before or meanwhile.
         """
+        return in_thread(self._get(refs, timeout, Waiter))()
+
+    def _get(self, refs: Any, timeout: float | None, kind: Kind) -> Steps[Callable[[], Any]]:
+        """Wait for values, in a thread or a loop; returns what makes them of that which has come."""
         limit = _limit(timeout)
-        if isinstance(refs, ObjectRef):
-            return self._life.get([refs], limit)[0]
         if isinstance(refs, ObjectRefGenerator):
-            return refs  # as Ray does: it has no value of its own
-        return self._life.get(_check_refs("get", refs), limit)
+            return lambda: refs  # as Ray does: it has no value of its own
+        life, single = self._life, isinstance(refs, ObjectRef)
+        wanted: list[ObjectRef[Any]] = [refs] if single else _check_refs("get", refs)
+        pending = yield from life.fetch(wanted, limit, kind)
+        return lambda: life.values(wanted, pending)[0] if single else life.values(wanted, pending)
 
     def wait(
         self,
@@ -210,6 +235,12 @@ class Session:
             WrongSession: a reference belongs to another session.
             ObjectLost: the reference's session was lost, before or meanwhile.
         """
+        return in_thread(self._wait(refs, num_returns, timeout, Waiter, fetch_local=fetch_local))
+
+    def _wait(
+        self, refs: list[Waitable], num_returns: int, timeout: float | None, kind: Kind, *, fetch_local: bool
+    ) -> Steps[tuple[list[Waitable], list[Waitable]]]:
+        """Wait for references, in a thread or a loop."""
         if isinstance(refs, ObjectRef | ObjectRefGenerator):
             raise TypeError("wait() takes a list of ObjectRefs, not a single one")
         wanted: list[Waitable] = _check_refs("wait", refs, TypeError, ObjectRef | ObjectRefGenerator)
@@ -219,7 +250,7 @@ class Session:
             return [], []
         if not 0 < num_returns <= len(wanted):
             raise ValueError(f"num_returns is between 1 and the number of references, {len(wanted)}, not {num_returns}")
-        ready = self._life.wait(wanted, num_returns, _limit(timeout), fetch_local=fetch_local)
+        ready = yield from self._life.wait(wanted, num_returns, _limit(timeout), kind, fetch_local=fetch_local)
         return (
             [ref for place, ref in enumerate(wanted) if place in ready],
             [ref for place, ref in enumerate(wanted) if place not in ready],
@@ -237,7 +268,9 @@ class Session:
             )
         self._life.request("kill", (actor,), {"no_restart": no_restart}, held=actor)
 
-    def cancel(self, ref: ObjectRef[Any] | ObjectRefGenerator, *, force: bool = False, recursive: bool = True) -> None:
+    def cancel(
+        self, ref: ObjectRef[Any] | ObjectRefGenerator[Any], *, force: bool = False, recursive: bool = True
+    ) -> None:
         """Cancel the task that makes an object; its ``get`` raises ``TaskCancelledError`` then.
 
         Args:

@@ -60,14 +60,13 @@ def _limit(timeout: float | None) -> float:
 class Pending:
     """One answer that is under way, and everybody who wants it."""
 
-    __slots__ = ("callbacks", "holds", "outcome", "users", "waiters")
+    __slots__ = ("holds", "outcome", "users", "waiters")
 
-    def __init__(self) -> None:
+    def __init__(self, outcome: Outcome | None = None) -> None:
         self.users = 0
-        self.outcome: Outcome | None = None
+        self.outcome = outcome
         self.holds: dict[int, Hold] = {}
         self.waiters: list[Waiter] = []
-        self.callbacks: list[Callable[[], None]] = []
 
     def complete(self, outcome: Outcome, holds: Iterable[Hold] = ()) -> None:
         """The answer is there. ``holds``: the references that it brings along, each held once more from now on."""
@@ -76,11 +75,9 @@ class Pending:
         self.outcome = outcome
         self.holds = {hold.number: hold for hold in holds}
         failed = not isinstance(outcome, Value | Reply)
-        for waiter in self.waiters:
+        waiters, self.waiters = self.waiters, []
+        for waiter in waiters:
             waiter.count_down(at_once=failed)
-        callbacks, self.callbacks = self.callbacks, []
-        for callback in callbacks:
-            callback()
 
     def notify(self, waiter: Waiter) -> None:
         """Have this waiter told; at once if the answer is there already."""
@@ -153,13 +150,10 @@ class Ledger:
                         unwanted.append(number)
         return unwanted
 
-    def when_complete(self, pending: Pending, callback: Callable[[], None]) -> None:
-        """Call back when the answer is there; from the I/O thread, or at once from this one."""
+    def notify(self, pending: Pending, waiter: Waiter) -> None:
+        """Have a waiter told when an answer is there."""
         with self._lock:
-            if pending.outcome is None:
-                pending.callbacks.append(callback)
-                return
-        callback()
+            pending.notify(waiter)
 
     def expect_reply(self, request: int, waiter: Waiter) -> Pending:
         """Expect the answer to a request that is about to be sent."""
@@ -291,6 +285,8 @@ class Ledger:
             for number in numbers:
                 self._ready.discard(number)
                 self._items.pop(number, None)
+                if number in self._values and self._values[number].outcome is not None:
+                    del self._values[number]  # it was wanted in an event loop that was closed
                 if not self._watched.get(number):
                     self._watched.pop(number, None)
 

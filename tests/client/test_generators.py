@@ -9,8 +9,8 @@ from collections import deque
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raymq.awaiting import _ring
 from raymq.errors import SessionLost
-from raymq.generators import _ring
 from raymq.protocol.messages import Yielded
 from raymq.refs import Hold
 from raymq.waiting import Ledger, Waiter

@@ -41,6 +41,7 @@ ref = ray.put(read_features())
 SHOWN = [
     ("", ["4"]),
     (AROUND, [r".*", r"\[1, 2, 3\]"]),
+    ("", ["49", "332833500", r"\[0, 1, 2\]", r"\[0, 1, 2, 3, 4, 5, 6, 7, 8, 9\] 1"]),
     (AROUND, [f"loss {epoch}" for epoch in range(100)]),
     (AROUND, []),
     (AROUND, ["loss 0"]),

@@ -268,37 +268,6 @@ def test_values_that_nobody_took_release_what_they_brought(own_session: ray.Sess
     wait_until(lambda: held(view, pid) == 0, "nothing is held")
 
 
-def test_interrupt(cluster: Head) -> None:
-    """Ctrl-C interrupts a get at once and leaves the session usable."""
-    import os
-    import signal
-    import subprocess
-    import sys
-
-    program = f"""
-import os, signal, threading, time
-import raymq as ray
-ray.connect({cluster.address!r}, timeout=60)
-@ray.remote(num_cpus=0)
-def sleep(seconds):
-    import time
-    time.sleep(seconds)
-    return "awake"
-slow = sleep.remote(600)
-threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
-started = time.monotonic()
-try:
-    ray.get(slow)
-except KeyboardInterrupt:
-    print("interrupted", time.monotonic() - started < 10)
-print(ray.get(sleep.remote(0)))
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
-    assert done.stdout == "interrupted True\nawake\n", done.stderr
-    assert os.getpid()
-    assert signal.SIGINT
-
-
 def test_a_small_value_is_gotten_again_without_the_cluster(own_session: ray.Session, cluster: Head) -> None:
     """What was put or fetched lately; each get makes an object of its own; nothing else is any different."""
     import os
