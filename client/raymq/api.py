@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from raymq.actors import ActorHandle
 from raymq.connecting import open_session
 from raymq.context import RuntimeContext
 from raymq.decorating import decorate
-from raymq.errors import NotConnected
+from raymq.errors import NotConnected, NotOnClient
 from raymq.generators import ObjectRefGenerator
 from raymq.lives import Reconnect
 from raymq.logging_config import LoggingConfig
@@ -343,9 +343,17 @@ def available_resources() -> dict[str, float]:
     return current_session().available_resources()
 
 
-def get_gpu_ids() -> list[Any]:
-    """``Session.get_gpu_ids`` of the default session."""
-    return current_session().get_gpu_ids()
+def get_gpu_ids() -> NoReturn:
+    """In tasks and actors, where this is Ray's own: the GPUs that this one was given.
+
+    Raises:
+        NotOnClient: always, on a client: it was given none.
+    """
+    raise NotOnClient(
+        "get_gpu_ids() tells which GPUs a task or an actor was given, and a client is neither: "
+        "call it in a remote function",
+        name="get_gpu_ids",
+    )
 
 
 def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:

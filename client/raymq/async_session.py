@@ -160,7 +160,6 @@ class AsyncSession:
     nodes = _in_a_thread(Session.nodes)
     cluster_resources = _in_a_thread(Session.cluster_resources)
     available_resources = _in_a_thread(Session.available_resources)
-    get_gpu_ids = _in_a_thread(Session.get_gpu_ids)
     timeline = _in_a_thread(Session.timeline)
     request = _in_a_thread(Session.request)
 

@@ -360,10 +360,6 @@ class Session:
         """The resources of the cluster that nobody uses at the moment."""
         return cast("dict[str, float]", self.request("available_resources"))
 
-    def get_gpu_ids(self) -> list[Any]:
-        """The GPUs that were assigned to the session's driver: none. In tasks and actors it is Ray's own function."""
-        return cast("list[Any]", self.request("get_gpu_ids"))
-
     def timeline(self, filename: str | None = None) -> list[dict[str, Any]] | None:
         """What ran when and where, as events that ``chrome://tracing`` shows. Takes a second or more.
 

@@ -480,6 +480,5 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "call_site": call_site,
     "actor_id": actor_id,
     "signatures": signatures,
-    "get_gpu_ids": ray.get_gpu_ids,
 }
 """What a client may ask for by name."""
