@@ -223,7 +223,7 @@ def test_the_messages_are_those_of_the_code() -> None:
         if row["field"]:
             fields.append((row["field"], row["type"]))
     in_code = {
-        (code, message.__name__): [(name, _TYPES[kind]) for name, kind in messages.FIELDS[code]]
+        (code, message.__name__): [(name, _TYPES[kind]) for name, kind in messages.fields_of(code)]
         for code, message in messages.MESSAGES.items()
     }
     assert told == in_code

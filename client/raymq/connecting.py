@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 import logging
 import os
 import queue
-import secrets
 import socket
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from raymq import errors
@@ -89,7 +86,7 @@ def open_session(
     attempts = [attempt] if attempt is not None else []
 
     def begin(session: Session) -> Life:
-        life = Life(session, secrets.token_bytes(16), log_to_driver=log_to_driver)
+        life = Life(session, os.urandom(16), log_to_driver=log_to_driver)
         this = attempts.pop() if attempts else Attempt()  # only the first can be called off
         _open_life(life, where, timeout, job, named, program, wish, this.events)
         return life
@@ -115,7 +112,7 @@ def _open_life(
         "user": _user(),
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "program": program or Path(sys.argv[0] if sys.argv else "").name or "python",
+        "program": program or _program(),
         "compression": compression,
     }
     hello = {
@@ -130,7 +127,7 @@ def _open_life(
             handshake.put(event)
         life.receiver.handle(event)
 
-    connection = Connection(life.id, secrets.token_bytes(32), hello, now)
+    connection = Connection(life.id, os.urandom(32), hello, now)
     wire = Wire(endpoint, ipv6, connection, life.dropped, handle, life.forget)
     wire.start()
     try:
@@ -165,7 +162,13 @@ def _check_job(job: dict[str, Any]) -> None:
                 )
 
 
+def _program() -> str:
+    return "".join(sys.argv[:1]).rpartition(os.sep)[2] or "python"
+
+
 def _user() -> str:
+    import getpass  # with what it needs, a tenth of what the rest of a connect() takes
+
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):

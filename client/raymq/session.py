@@ -7,7 +7,6 @@ import functools
 import json
 import weakref
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
@@ -377,7 +376,7 @@ class Session:
         events = cast("list[dict[str, Any]]", self.request("timeline"))
         if filename is None:
             return events
-        with Path(filename).open("w", encoding="utf-8") as file:
+        with open(filename, "w", encoding="utf-8") as file:  # noqa: PTH123 - pathlib takes longer to import than sessions
             json.dump(events, file)
         return None
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgpack
 from hypothesis import strategies as st
 
-from raymq.protocol.messages import FIELDS, MESSAGES, Coming, Message, Payload, Pickled
+from raymq.protocol.messages import MESSAGES, Coming, Message, Payload, Pickled, fields_of
 
 counts = st.integers(0, (1 << 63) - 1)
 some_counts = st.lists(counts, max_size=5)
@@ -45,7 +45,7 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
 
 def message_of(code: int) -> st.SearchStrategy[Message]:
     """Any message of this code, all its fields right."""
-    return st.builds(MESSAGES[code], **{name: BY_TYPE[kind] for name, kind in FIELDS[code]})
+    return st.builds(MESSAGES[code], **{name: BY_TYPE[kind] for name, kind in fields_of(code)})
 
 
 messages = st.one_of([message_of(code) for code in MESSAGES])

@@ -14,7 +14,6 @@ from raymq.errors import RemoteProtocolError
 from raymq.protocol.codec import encode, unpack
 from raymq.protocol.messages import (
     CODES,
-    FIELDS,
     FROM_BRIDGE,
     FROM_CLIENT,
     MESSAGES,
@@ -23,6 +22,7 @@ from raymq.protocol.messages import (
     Payload,
     Pickled,
     check_message,
+    fields_of,
 )
 from tests.protocol.strategies import message_of, plain, strange
 
@@ -44,7 +44,8 @@ WRONG: dict[Any, list[Any]] = {
 
 CASES = [
     (code, position, value)
-    for code, fields in FIELDS.items()
+    for code in MESSAGES
+    for fields in [fields_of(code)]
     for position, (_, kind) in enumerate(fields, 1)
     for value in WRONG[kind]
 ]
@@ -56,19 +57,19 @@ def right(code: int) -> list[Any]:
         int: 1, str: "text", bytes: b"bytes", bool: True, list[int]: [1], list[str]: ["line"], dict[str, Any]: {"a": 1},
         Payload: [b"", [], [], 0],
     }  # fmt: skip
-    return [code, *(examples[kind] for _, kind in FIELDS[code])]
+    return [code, *(examples[kind] for _, kind in fields_of(code))]
 
 
 def test_the_table_is_whole() -> None:
     assert set(MESSAGES.values()) == {*FROM_CLIENT, *FROM_BRIDGE, *ON_BULK}
     assert len(MESSAGES) == len(FROM_CLIENT) + len(FROM_BRIDGE) + len(ON_BULK)
     assert all(CODES[MESSAGES[code]] == code for code in MESSAGES)
-    assert all(tuple(name for name, _ in FIELDS[code]) == MESSAGES[code]._fields for code in MESSAGES)
+    assert all(tuple(name for name, _ in fields_of(code)) == MESSAGES[code]._fields for code in MESSAGES)
 
 
 def test_where_there_is_a_payload_it_is_the_last_field() -> None:
     """The codec relies on it."""
-    for fields in FIELDS.values():
+    for fields in map(fields_of, MESSAGES):
         assert all(kind is not Payload and kind != Payload for _, kind in fields[:-1])
         assert all((name == "payload") == (kind == Payload) for name, kind in fields)
 
@@ -82,7 +83,7 @@ def test_the_right_types_pass(code: int) -> None:
 def test_the_wrong_type_in_any_field_is_refused(code: int, position: int, value: Any) -> None:
     raw = right(code)
     raw[position] = value
-    name = FIELDS[code][position - 1][0]
+    name = fields_of(code)[position - 1][0]
     with pytest.raises(RemoteProtocolError, match=rf"{MESSAGES[code].__name__}\.{name}"):
         check_message(raw)
 

@@ -8,6 +8,7 @@ neither waits for the other. ``MESSAGES`` is the table that the codec, protocol.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from reprlib import repr as brief
 from typing import Any, NamedTuple, Union, get_type_hints
 
@@ -308,12 +309,16 @@ _CHECKS: dict[Any, Callable[[Any], bool]] = {
     Payload: _payload,
 }
 
-FIELDS: dict[int, tuple[tuple[str, Any], ...]] = {
-    code: tuple((name, kind) for name, kind in get_type_hints(message).items()) for code, message in MESSAGES.items()
-}
-"""For each code the names and types of its fields, in the order in which they travel."""
 
-_CHECKERS = {code: tuple(_CHECKS[kind] for _, kind in fields) for code, fields in FIELDS.items()}
+@cache
+def fields_of(code: int) -> tuple[tuple[str, Any], ...]:
+    """The names and types of a message's fields, in the order in which they travel."""
+    return tuple(get_type_hints(MESSAGES[code]).items())
+
+
+@cache
+def _checkers(code: int) -> tuple[Callable[[Any], bool], ...]:
+    return tuple(_CHECKS[kind] for _, kind in fields_of(code))
 
 
 def check_message(raw: Any) -> Any:
@@ -325,11 +330,11 @@ def check_message(raw: Any) -> Any:
     if type(raw) is not list or not raw or type(raw[0]) is not int or raw[0] not in MESSAGES:
         raise RemoteProtocolError(f"not a message: {brief(raw)}")
     code = raw[0]
-    checkers = _CHECKERS[code]
+    checkers = _checkers(code)
     if len(raw) != len(checkers) + 1:
         raise RemoteProtocolError(f"{MESSAGES[code].__name__} has {len(checkers)} fields, here are {len(raw) - 1}")
     for position, check in enumerate(checkers, 1):
         if not check(raw[position]):
-            name, kind = FIELDS[code][position - 1]
+            name, kind = fields_of(code)[position - 1]
             raise RemoteProtocolError(f"{MESSAGES[code].__name__}.{name} is no {kind}: {brief(raw[position])}")
     return MESSAGES[code]
