@@ -54,6 +54,10 @@ def imports(tree: ast.AST) -> Iterator[str]:
 IMPORTS = {name: set(imports(tree)) for name, tree in TREES.items()}
 
 
+DROPIN = {f"raymq.dropin.{name}" for name in ("actors", "api", "builder", "dialect", "internals", "refs")}
+"""What an installed Ray asks for: the one part of the client that knows it."""
+
+
 def importers(package: str) -> set[str]:
     return {name for name, found in IMPORTS.items() if any(i == package or i.startswith(package + ".") for i in found)}
 
@@ -63,6 +67,11 @@ def within(name: str, allowed: tuple[str, ...]) -> bool:
 
 
 # --- arrows
+
+
+def test_ray_is_only_imported_where_ray_asked_for_it() -> None:
+    assert importers("raymq.dropin") - {name for name in MODULES if within(name, ("raymq.dropin",))} == {"raymq.api"}
+
 
 LOOPS = ("raymq.daemon", "raymq.packets", "raymq.waking")
 """What loops around sockets need, wherever they run."""
@@ -75,7 +84,10 @@ def test_all_four_packages_are_looked_at() -> None:
 @pytest.mark.parametrize(
     ("package", "only"),
     [
-        ("ray", {"raymq_bridge.cluster", "raymq_bridge.copying", "raymq_bridge.holder", "raymq_bridge.local_ray"}),
+        (
+            "ray",
+            {"raymq_bridge.cluster", "raymq_bridge.copying", "raymq_bridge.holder", "raymq_bridge.local_ray", *DROPIN},
+        ),
         ("msgpack", {"raymq.protocol.codec"}),
         ("cloudpickle", {"raymq.pickling"}),
         ("pickle", {"raymq.pickling", "raymq_bridge.copying"}),  # which names buffers by it, and unpickles nothing
@@ -108,7 +120,7 @@ def test_arrows_run_one_way(package: str, allowed: tuple[str, ...]) -> None:
 def test_the_thin_client_imports_nothing_but_its_three_requirements() -> None:
     third_party = {"zmq", "msgpack", "cloudpickle"}
     for name, found in IMPORTS.items():
-        if within(name, ("raymq",)) and name != "raymq.daemon":  # which is for the head node
+        if within(name, ("raymq",)) and name not in {"raymq.daemon", *DROPIN}:  # the first is for the head node
             tops = {one.partition(".")[0] for one in found} - sys.stdlib_module_names - {"raymq"}
             assert tops <= third_party, f"{name} imports {tops - third_party}"
 

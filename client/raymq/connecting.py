@@ -17,6 +17,7 @@ from raymq import errors
 from raymq.address import Address, parse, resolve
 from raymq.connection import Connection, Ended, Event, RefusedHello, Welcomed
 from raymq.diagnosis import Found, diagnose
+from raymq.dialect import Dialect
 from raymq.info import session_info
 from raymq.life import Life
 from raymq.lives import ADVICE, Reconnect
@@ -61,34 +62,42 @@ def open_session(
     named: Named = NAMELESS,
     program: str | None = None,
     reconnect: Reconnect = None,
+    dialect: Dialect | None = None,
+    any_version: bool = False,
 ) -> Session:
-    """Open a session; see ``raymq.connect``."""
+    """Open a session; see ``raymq.connect``.
+
+    Args:
+        address: as there, like the others that have the same name.
+        timeout: as there.
+        job: ``namespace`` and ``runtime_env``.
+        log_to_driver: as there.
+        named: its name, and what goes with that.
+        program: what the broker is told of this program; the script's name if left out.
+        reconnect: as there.
+        dialect: what its things are to the program.
+        any_version: whether the broker is not to compare versions: the caller does so.
+    """
     _check_job(job)
     if reconnect not in ADVICE:
         raise ValueError(f'reconnect is "new" or None, not {reconnect!r}')
     where = parse(address)
+    about = {**_about(program), **({"any_version": True} if any_version else {})}
 
     def begin(session: Session) -> Life:
         life = Life(session, secrets.token_bytes(16), log_to_driver=log_to_driver)
-        _open_life(life, where, timeout, job, named, program)
+        _open_life(life, where, timeout, job, named, about)
         return life
 
-    return Session(begin, reconnect)
+    return Session(begin, reconnect, dialect)
 
 
 def _open_life(
-    life: Life, where: Address, timeout: float, job: dict[str, Any], named: Named, program: str | None
+    life: Life, where: Address, timeout: float, job: dict[str, Any], named: Named, client: dict[str, Any]
 ) -> None:
     """Shake hands."""
     endpoint, ipv6 = resolve(where)
     now = time.monotonic()
-    client = {
-        **versions.description(),
-        "user": _user(),
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "program": program or Path(sys.argv[0] if sys.argv else "").name or "python",
-    }
     hello = {
         "protocol": [PROTOCOL_OLDEST, PROTOCOL_NEWEST],
         "client": client,
@@ -112,6 +121,16 @@ def _open_life(
         raise
     info = session_info(life.id, str(where), named, client, welcomed)
     life.open(wire, info, welcomed.object_max)
+
+
+def _about(program: str | None) -> dict[str, Any]:
+    return {
+        **versions.description(),
+        "user": _user(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "program": program or Path(sys.argv[0] if sys.argv else "").name or "python",
+    }
 
 
 def _check_job(job: dict[str, Any]) -> None:

@@ -62,13 +62,20 @@ class ObjectRefGenerator(Held):
             StopIteration: there are no more.
             ObjectLost: the session was lost.
         """
-        while True:
+        item = None
+        while item is None:
+            item = self._next_within(None)
+        return item
+
+    def _next_within(self, timeout: float | None) -> ObjectRef[Any] | None:
+        """The same, or None if there is none in this time, in seconds."""
+        item, done = self._take()
+        if item is None and not done:
+            self._wait(timeout)
             item, done = self._take()
-            if item is not None:
-                return item
-            if done:
-                raise StopIteration
-            self._wait()
+        if item is None and done:
+            raise StopIteration
+        return item
 
     def __aiter__(self) -> ObjectRefGenerator:
         return self
@@ -100,11 +107,11 @@ class ObjectRefGenerator(Held):
             self._expect()
         return (None if hold is None else ObjectRef(self._life, hold)), done
 
-    def _wait(self) -> None:
+    def _wait(self, timeout: float | None) -> None:
         waiter = Waiter(1)
         self._life.ledger.wait_for([self._hold.number], waiter)
         try:
-            waiter.wait(None)
+            waiter.wait(timeout)
         finally:
             self._life.ledger.wait_no_more([self._hold.number], waiter)
 

@@ -17,7 +17,6 @@ from raymq import connection as core
 from raymq.ahead import Guess
 from raymq.calling import Calls
 from raymq.errors import ForkedSession, RaymqError, SessionClosed, SessionLost
-from raymq.exceptions import GetTimeoutError
 from raymq.generators import ObjectRefGenerator
 from raymq.info import SessionInfo
 from raymq.packing import Packer
@@ -210,7 +209,7 @@ class Life:
         try:
             if not waiter.wait(limit):
                 missing = sum(entry.outcome is None for entry in pending.values())
-                raise GetTimeoutError(f"get() waited {timeout} s; {missing} of {len(wanted)} values are not there yet")
+                raise self._timeout(f"get() waited {timeout} s; {missing} of {len(wanted)} values are not there yet")
             for number, entry in pending.items():
                 if entry.outcome is not None and not isinstance(entry.outcome, Value):
                     self._outcome(entry, wanted[number])
@@ -232,8 +231,12 @@ class Life:
         self._watch(wanted, fetch_local=True)
         missing = len(wanted) - len(self.ledger.ready_among(list(wanted)))
         if missing:
-            raise GetTimeoutError(f"{missing} of {len(wanted)} values are not ready")
+            raise self._timeout(f"{missing} of {len(wanted)} values are not ready")
         return None
+
+    def _timeout(self, text: str) -> BaseException:
+        made: BaseException = self.session.dialect.exceptions.GetTimeoutError(text)
+        return made
 
     def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
         """A future of a reference's value."""

@@ -43,6 +43,29 @@ def check_options(what: str, known: frozenset[str], options: dict[str, Any]) -> 
             raise ValueError(f"{name!r} is no option of a {what}; there are: {listed}")
 
 
+INIT_OPTIONS_OF_NEW_CLUSTERS = frozenset({
+    "num_cpus", "num_gpus", "resources", "labels", "object_store_memory", "local_mode", "include_dashboard",
+    "dashboard_host", "dashboard_port", "_temp_dir", "_system_config", "_memory", "_node_ip_address",
+})  # fmt: skip
+
+INIT_OPTIONS_WITHOUT_EFFECT = frozenset({
+    "configure_logging", "logging_level", "logging_format", "logging_config", "job_config",
+})  # fmt: skip
+
+
+def check_init_options(options: dict[str, Any]) -> None:
+    """Refuse options of ``ray.init`` that a session on a running cluster cannot have.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for name, value in options.items():
+        if name in INIT_OPTIONS_OF_NEW_CLUSTERS and value is not None:
+            raise ValueError(f"{name} is for starting a cluster; this connects to one that runs")
+        if name not in INIT_OPTIONS_OF_NEW_CLUSTERS | INIT_OPTIONS_WITHOUT_EFFECT:
+            raise ValueError(f"init() has no option {name!r}")
+
+
 def returned(options: dict[str, Any], function: Callable[..., Any] | None = None) -> int:
     """How many values a call returns, by its options; ``STREAMING`` or ``HELD_BACK`` if it is a generator's.
 

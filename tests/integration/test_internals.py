@@ -96,6 +96,13 @@ def prints():
     return "hello" in text.getvalue()
 
 
+def keeps():
+    ask, there = cluster.OPERATIONS, {"namespace": b"raymq-test"}
+    ask["kv_put"](b"key", b"value", True, **there)
+    found = ask["kv_get"](b"key", **there), ask["kv_exists"](b"key", **there), ask["kv_list"](b"k", **there)
+    return found == (b"value", True, [b"key"]) and ask["kv_del"](b"key", **there) == 1
+
+
 def starts_nothing_when_it_has_ended():
     ray.shutdown()
     try:
@@ -126,6 +133,7 @@ CHECKS = {
     "RayContext.address_info['raylet_socket_name']": socket_is_the_raylets,
     "ray.experimental.internal_kv._internal_kv_get('extra_usage_tag_gcs_storage', namespace='usage_stats')":
         lambda: cluster._storage() == "memory",
+    "ray.experimental.internal_kv._internal_kv_{get,exists,put,del,list}": keeps,
     "Queue.__dict__: maxsize, actor": lambda: set(vars(ray.util.queue.Queue(3))) == {"maxsize", "actor"},
     "PlacementGroup.__dict__: id, bundle_cache": lambda: set(vars(group)) == {"id", "bundle_cache"},
     "NodeAffinitySchedulingStrategy.__dict__: node_id, soft, _spill_on_unavailable, _fail_on_unavailable":

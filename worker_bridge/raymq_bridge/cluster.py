@@ -57,6 +57,7 @@ INTERNALS = (
     "PlacementGroupSchedulingStrategy.__dict__: as its constructor's arguments",
     "In.__dict__: values",
     "ray.experimental.internal_kv._internal_kv_get('extra_usage_tag_gcs_storage', namespace='usage_stats')",
+    "ray.experimental.internal_kv._internal_kv_{get,exists,put,del,list}",
 )
 
 REACH_TIME = 5.0
@@ -473,5 +474,10 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "actor_id": actor_id,
     "get_gpu_ids": ray.get_gpu_ids,
     "timeline": timeline,
+    "kv_get": internal_kv._internal_kv_get,
+    "kv_exists": internal_kv._internal_kv_exists,
+    "kv_put": internal_kv._internal_kv_put,
+    "kv_del": internal_kv._internal_kv_del,
+    "kv_list": internal_kv._internal_kv_list,
 }
 """What a client may ask for by name."""

@@ -1,0 +1,54 @@
+"""The internals of Ray that the drop-in touches, by name. A test asks for each on the Ray that is there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray.util.client
+from ray._private import client_mode_hook
+from ray._private.utils import check_version_info
+from ray._private.worker import SCRIPT_MODE
+
+INTERNALS = (
+    "ray.client_builder imports a module and calls its ClientBuilder(inner)",
+    "ClientBuilder._fill_defaults_from_env()",
+    "ClientContext(dashboard_url, python_version, ray_version, ray_commit, _num_clients, _context_to_restore)",
+    "ray.util.client.ray: get_context, set_context, is_connected",
+    "ray.util.client._ClientContext: api, client_worker, disconnect, shutdown",
+    "ray.util.client: _all_contexts, _lock, num_connected_contexts",
+    "client_mode_hook: _explicitly_enable_client_mode, _set_client_hook_status, disable_client_hook",
+    "client_mode_hook.client_mode_convert_function: _convert_function, _converted_key_exists, _get_converted, _remote",
+    "client_mode_hook.client_mode_convert_actor: _convert_actor",
+    "client_mode_hook.RAY_CLIENT_MODE_ATTR",
+    "check_version_info(metadata, address, raise_on_mismatch, python_version_match_level)",
+    "ray._private.worker.SCRIPT_MODE",
+    "RuntimeContext(worker)",
+    "RemoteFunction: _function, _default_options, _is_cross_language",
+    "ActorClass: __ray_metadata__.modified_class.__ray_actor_class__, _default_options",
+    "ActorClass.__ray_metadata__.method_meta: signatures, num_returns, method_is_generator, ...",
+    "ObjectRef._set_id(id)",
+    "ActorHandle._ray_weak_ref",
+    "ActorMethod._bind()",
+    "ObjectRefGenerator.worker",
+    "RayTaskError(function_name, traceback_str, cause, pid, ip), as_instanceof_cause()",
+)
+
+stub: Any = ray.util.client.ray
+"""What Ray calls instead of itself while its client mode is on; it has a context for each thread."""
+
+
+def enter(context: Any) -> None:
+    """A context is connected: client mode is on."""
+    client_mode_hook._set_client_hook_status(True)
+    client_mode_hook._explicitly_enable_client_mode()
+    with ray.util.client._lock:
+        ray.util.client._all_contexts.add(context)
+
+
+def connected_contexts() -> int:
+    """How many contexts are connected."""
+    count: int = ray.util.client.num_connected_contexts()
+    return count
+
+
+__all__ = ["INTERNALS", "SCRIPT_MODE", "check_version_info", "client_mode_hook", "connected_contexts", "enter", "stub"]
