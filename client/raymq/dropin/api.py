@@ -125,6 +125,9 @@ class Api:
         """``ray.timeline``."""
         return self.session.timeline(filename)
 
+    def _get_dashboard_url(self) -> str:
+        return self.session.info.dashboard_url
+
     def get_runtime_context(self) -> Any:
         """``ray.get_runtime_context``."""
         return ray.runtime_context.RuntimeContext(Driver(self.session))

@@ -13,7 +13,7 @@ import ray.job_config
 from raymq.connecting import open_session
 from raymq.dropin.api import Api
 from raymq.dropin.dialect import RaysDialect
-from raymq.dropin.internals import check_version_info, connected_contexts, enter, stub
+from raymq.dropin.internals import check_version_info, connected_contexts, enter, leave, stub
 from raymq.named import check_named
 from raymq.options import check_init_options
 from raymq.session import Session
@@ -34,14 +34,22 @@ class Connection:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._closed = False
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it has ended without being closed: calls say why, and Ray may be connected again."""
+        return not self._session.is_open
 
     def is_connected(self) -> bool:
-        """Whether calls can be made."""
-        return self._session.is_open
+        """Whether calls go to the session."""
+        return not self._closed
 
     def close(self) -> None:
         """End it."""
+        self._closed = True
         self._session.close()
+        leave(self)
 
     def connection_info(self) -> dict[str, Any]:
         """What Ray wants to know of the other side."""
@@ -66,6 +74,7 @@ class Builder(ray.client_builder.ClientBuilder):  # type: ignore[misc]
         # Not super(): it wants grpc, which a Ray without extras has not.
         self.address = address
         self._job_config = ray.job_config.JobConfig()
+        self._job_config.runtime_env = None  # else $RAY_RUNTIME_ENV would not be looked at
         self._allow_multiple_connections = False
         self._deprecation_warn_enabled = True
         self._options: dict[str, Any] = {}
@@ -76,6 +85,8 @@ class Builder(ray.client_builder.ClientBuilder):  # type: ignore[misc]
         Raises:
             ValueError: an option that a session on a running cluster cannot have.
         """
+        if options.get("job_config") is not None:
+            self._job_config = options["job_config"]
         if options.get("namespace") is not None:
             self.namespace(options["namespace"])
         if options.get("runtime_env") is not None:
@@ -107,8 +118,11 @@ class Builder(ray.client_builder.ClientBuilder):  # type: ignore[misc]
             finally:
                 stub.set_context(before)
         if stub.is_connected():
-            return self._again()
-        if connected_contexts() > 0:
+            context = stub.get_context()
+            if not getattr(context.client_worker, "is_lost", False):
+                return self._again()
+            context.disconnect()
+        elif connected_contexts() > 0:
             raise ValueError(
                 "The client has already connected to the cluster with allow_multiple=True. "
                 "Please set allow_multiple=True to proceed"
@@ -169,7 +183,7 @@ class Builder(ray.client_builder.ClientBuilder):  # type: ignore[misc]
 def _described(context: Any) -> Any:
     info = context.client_worker.connection_info()
     return ray.client_builder.ClientContext(
-        dashboard_url=context.api.session.info.dashboard_url,
+        dashboard_url=context.api._get_dashboard_url(),
         python_version=info["python_version"],
         ray_version=info["ray_version"],
         ray_commit=info["ray_commit"],

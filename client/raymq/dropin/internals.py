@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import ray.util.client
-from ray._private import client_mode_hook
+from ray._private import auto_init_hook, client_mode_hook
 from ray._private.utils import check_version_info
 from ray._private.worker import SCRIPT_MODE
 
@@ -20,6 +20,7 @@ INTERNALS = (
     "client_mode_hook.client_mode_convert_function: _convert_function, _converted_key_exists, _get_converted, _remote",
     "client_mode_hook.client_mode_convert_actor: _convert_actor",
     "client_mode_hook.RAY_CLIENT_MODE_ATTR",
+    "ray._private.auto_init_hook.enable_auto_connect",
     "check_version_info(metadata, address, raise_on_mismatch, python_version_match_level)",
     "ray._private.worker.SCRIPT_MODE",
     "RuntimeContext(worker)",
@@ -37,12 +38,28 @@ stub: Any = ray.util.client.ray
 """What Ray calls instead of itself while its client mode is on; it has a context for each thread."""
 
 
+_auto_connect: bool = auto_init_hook.enable_auto_connect
+_entered: set[Any] = set()
+
+
 def enter(context: Any) -> None:
-    """A context is connected: client mode is on."""
+    """A context is connected: client mode is on, and Ray makes no connection by itself.
+
+    Else it would start a cluster on this machine, without a word, for the first call after a session was lost.
+    """
     client_mode_hook._set_client_hook_status(True)
     client_mode_hook._explicitly_enable_client_mode()
     with ray.util.client._lock:
         ray.util.client._all_contexts.add(context)
+    _entered.add(context.client_worker)
+    auto_init_hook.enable_auto_connect = False
+
+
+def leave(connection: Any) -> None:
+    """A context's connection has been closed."""
+    _entered.discard(connection)
+    if not _entered:
+        auto_init_hook.enable_auto_connect = _auto_connect
 
 
 def connected_contexts() -> int:
@@ -51,4 +68,13 @@ def connected_contexts() -> int:
     return count
 
 
-__all__ = ["INTERNALS", "SCRIPT_MODE", "check_version_info", "client_mode_hook", "connected_contexts", "enter", "stub"]
+__all__ = [
+    "INTERNALS",
+    "SCRIPT_MODE",
+    "check_version_info",
+    "client_mode_hook",
+    "connected_contexts",
+    "enter",
+    "leave",
+    "stub",
+]
