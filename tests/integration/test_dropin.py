@@ -330,10 +330,14 @@ def test_references_do_not_leave_their_session(cluster: Head) -> None:
         """
         import copy, pickle
         ray.init(HEAD, timeout=60)
-        for held in (ray.put(1), Counter.remote()):
-            with pytest.raises(TypeError, match="within its own session"):
-                pickle.dumps(held)
+        for make in (lambda: ray.put(1), Counter.remote):
+            held = make()
+            pickled = pickle.dumps(held)
+            assert pickle.loads(pickled) is held
             assert copy.deepcopy([held])[0] is held
+            del held
+            with pytest.raises(TypeError, match="within its own session"):
+                pickle.loads(pickled)
         """,
     )
 

@@ -45,5 +45,7 @@ def run(cluster: Head, way: str) -> dict[str, str]:
 @pytest.mark.parametrize("case", [*CASES, "exit"])
 @pytest.mark.parametrize("way", HERE)
 def test_case(way: str, case: str, results: Callable[[str], dict[str, str]]) -> None:
+    if way == "thin" and case.startswith("case_ray_has_"):
+        pytest.skip("a thin client has no such thing")
     failure = results(way)[case]
     assert not failure, failure

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, NoReturn
+from typing import Any
 
 import ray.actor
 
 from raymq.actors import EVERY_ACTOR, ActorHandle, ActorMethod
 from raymq.dropin.functions import check_arguments
+from raymq.dropin.pickled import reduced
 from raymq.dropin.refs import as_ray
 from raymq.protocol.messages import HELD_BACK, STREAMING
 
@@ -74,9 +75,8 @@ class Handle(ray.actor.ActorHandle):  # type: ignore[misc]
     def __deepcopy__(self, memo: dict[int, Any]) -> Handle:
         return self
 
-    def __reduce__(self) -> NoReturn:
-        self._held.__reduce__()  # says why it cannot
-        raise NotImplementedError
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduced(self)
 
 
 class Method(ray.actor.ActorMethod):  # type: ignore[misc]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import ray
 
+from raymq.dropin.pickled import reduced
 from raymq.generators import ObjectRefGenerator
 from raymq.refs import ObjectRef
 
@@ -60,9 +61,8 @@ class Ref(ray.ObjectRef):  # type: ignore[misc]
     def __deepcopy__(self, memo: dict[int, Any]) -> Ref:
         return self
 
-    def __reduce__(self) -> NoReturn:
-        self._held.__reduce__()  # says why it cannot
-        raise NotImplementedError
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduced(self)
 
 
 class Items(ray.ObjectRefGenerator):  # type: ignore[misc]
