@@ -61,6 +61,7 @@ class Life:
         self.packer = Packer(self)
         self.ended: SessionLost | SessionClosed | None = None
         self.lost_by = self.how_lost = ""
+        self._released: dict[int, list[Callable[[], None]]] = {}
         self._pid = os.getpid()
         self._began = time.monotonic()
         self._lock = threading.Lock()
@@ -75,6 +76,13 @@ class Life:
         """References are about to be released; called by the I/O thread."""
         self.ledger.forget(numbers)
         self.recent.forget(numbers)
+        for number in numbers if self._released else ():
+            for call in self._released.pop(number, ()):
+                self.session._completions.put(call)
+
+    def when_released(self, held: Held, call: Callable[[], None]) -> None:
+        """Have something called, in the thread that completes futures, when the program has let go of what is held."""
+        self._released.setdefault(self.packer.own(held), []).append(call)
 
     # --- the end
 

@@ -15,7 +15,7 @@ pytest.importorskip("ray")
 import ray  # noqa: E402
 import ray.client_builder  # noqa: E402
 import ray.util.client  # noqa: E402
-from ray._private import auto_init_hook, client_mode_hook, worker  # noqa: E402
+from ray._private import auto_init_hook, client_mode_hook, state, worker  # noqa: E402
 from ray._private.utils import check_version_info  # noqa: E402
 
 from raymq.dropin.internals import INTERNALS  # noqa: E402
@@ -210,6 +210,25 @@ def has_a_switch() -> None:
     assert "enable_auto_connect" in auto_init_hook.auto_init_ray.__code__.co_names
 
 
+def counts_on_a_core() -> None:
+    """Ray Data asks it about the life of its blocks, from Ray 2.56 on."""
+    assert not hasattr(worker.global_worker, "core_worker")
+    worker.global_worker.core_worker = 1
+    worker.global_worker.set_is_connected(True)
+    assert worker.global_worker.connected
+    worker.global_worker.set_is_connected(False)
+    del worker.global_worker.core_worker
+
+
+def looks_into_tables() -> None:
+    name = "_global_state_accessor" if hasattr(state.state, "_global_state_accessor") else "global_state_accessor"
+    setattr(state.state, name, SimpleNamespace(get_draining_nodes=lambda: {"node": 0}))
+    try:
+        assert state.state.get_draining_nodes() == {"node": 0}
+    finally:
+        setattr(state.state, name, None)
+
+
 CHECKS = {
     "ray.client_builder imports a module and calls its ClientBuilder(inner)": asks_for_a_builder,
     "ClientBuilder._fill_defaults_from_env()": fills_from_the_environment,
@@ -230,6 +249,8 @@ CHECKS = {
     ),
     "client_mode_hook.RAY_CLIENT_MODE_ATTR": lambda: setattr(function, client_mode_hook.RAY_CLIENT_MODE_ATTR, ""),
     "ray._private.auto_init_hook.enable_auto_connect": has_a_switch,
+    "ray._private.worker.global_worker: core_worker, set_is_connected": counts_on_a_core,
+    "ray._private.state.state: _global_state_accessor": looks_into_tables,
     "check_version_info(metadata, address, raise_on_mismatch, python_version_match_level)": compares_versions,
     "ray._private.worker.SCRIPT_MODE": lambda: worker.SCRIPT_MODE,
     "RuntimeContext(worker)": tells_of_a_driver,

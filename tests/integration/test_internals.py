@@ -134,6 +134,12 @@ CHECKS = {
     "ray.experimental.internal_kv._internal_kv_get('extra_usage_tag_gcs_storage', namespace='usage_stats')":
         lambda: cluster._storage() == "memory",
     "ray.experimental.internal_kv._internal_kv_{get,exists,put,del,list}": keeps,
+    "ray._private.worker.global_worker.core_worker.get_local_actor_state(actor_id)":
+        lambda: ray.get(reference) == 1 and isinstance(cluster.core("get_local_actor_state", actor._actor_id), int),
+    "ray._private.worker.global_worker.core_worker.get_local_ongoing_lineage_reconstruction_tasks()":
+        lambda: list(cluster.core("get_local_ongoing_lineage_reconstruction_tasks")) == [],
+    "ray._private.state.state: _global_state_accessor.get_draining_nodes()":
+        lambda: cluster.state("get_draining_nodes") == {},
     "Queue.__dict__: maxsize, actor": lambda: set(vars(ray.util.queue.Queue(3))) == {"maxsize", "actor"},
     "PlacementGroup.__dict__: id, bundle_cache": lambda: set(vars(group)) == {"id", "bundle_cache"},
     "NodeAffinitySchedulingStrategy.__dict__: node_id, soft, _spill_on_unavailable, _fail_on_unavailable":

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 import time
-import traceback
 
 import pytest
 
 from tests.three_ways.library import Counter, both, double
-from tests.three_ways.ways import WAY, part, ray, start
+from tests.three_ways.runner import run_all
+from tests.three_ways.ways import WAY, part, ray
 
 exceptions = part("exceptions")
 
@@ -597,20 +595,5 @@ def case_ray_has_generators_with_time_limits():
 CASES = [name for name in globals() if name.startswith("case_")]
 
 
-def main():
-    """Run all cases; a line of JSON for each says how it went."""
-    start()
-    wanted = sys.argv[1:] or [name for name in CASES if WAY != "thin" or not name.startswith("case_ray_has_")]
-    for name in wanted:
-        began = time.monotonic()
-        try:
-            globals()[name]()
-            failure = ""
-        except BaseException:
-            failure = traceback.format_exc()
-        print(json.dumps([name, failure, time.monotonic() - began]), flush=True)
-    ray.shutdown()
-
-
 if __name__ == "__main__":
-    main()
+    run_all(globals(), CASES)

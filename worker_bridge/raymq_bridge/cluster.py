@@ -24,6 +24,7 @@ os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else a call that comes after the 
 
 import ray
 import ray.exceptions
+import ray.experimental
 import ray.util
 import ray.util.queue
 from ray._private.ray_logging import global_worker_stdstream_dispatcher
@@ -58,6 +59,9 @@ INTERNALS = (
     "In.__dict__: values",
     "ray.experimental.internal_kv._internal_kv_get('extra_usage_tag_gcs_storage', namespace='usage_stats')",
     "ray.experimental.internal_kv._internal_kv_{get,exists,put,del,list}",
+    "ray._private.worker.global_worker.core_worker.get_local_actor_state(actor_id)",
+    "ray._private.worker.global_worker.core_worker.get_local_ongoing_lineage_reconstruction_tasks()",
+    "ray._private.state.state: _global_state_accessor.get_draining_nodes()",
 )
 
 REACH_TIME = 5.0
@@ -425,6 +429,36 @@ def actor_id(handle: Any) -> Any:
     return handle._actor_id
 
 
+def locations(references: Sequence[Any]) -> list[dict[str, Any] | None]:
+    """Where objects are and how large, as far as this process knows, in the order of the references."""
+    found = ray.experimental.get_local_object_locations(list(references))
+    return [found.get(reference) for reference in references]
+
+
+def core(name: str, *args: Any) -> Any:
+    """What this driver's core worker says under a name; for the libraries of a client that has Ray."""
+    if name not in CORE:
+        raise ValueError(f"nobody may ask the core worker for {name!r}")
+    return getattr(ray._private.worker.global_worker.core_worker, name)(*args)
+
+
+CORE = frozenset({
+    "get_disable_job_level_lineage_reconstruction", "get_local_actor_state", "get_local_memory_store_bytes_used",
+    "get_local_ongoing_lineage_reconstruction_tasks",
+})  # fmt: skip
+"""What may be asked; an older Ray has not got all of them."""
+
+
+def state(name: str, *args: Any) -> Any:
+    """What the tables of the cluster say under a name, as Ray's own accessor hands it over."""
+    if not name.startswith("get_"):
+        raise ValueError(f"nobody may ask the state of the cluster for {name!r}")
+    ray.nodes()  # connects the accessor
+    tables = ray._private.state.state
+    accessor = getattr(tables, "_global_state_accessor", None) or tables.global_state_accessor
+    return getattr(accessor, name)(*args)
+
+
 TIMELINES_MAX = 4
 """Timelines that may be made at a time, each in a thread of its own."""
 
@@ -474,6 +508,9 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "actor_id": actor_id,
     "get_gpu_ids": ray.get_gpu_ids,
     "timeline": timeline,
+    "locations": locations,
+    "core": core,
+    "state": state,
     "kv_get": internal_kv._internal_kv_get,
     "kv_exists": internal_kv._internal_kv_exists,
     "kv_put": internal_kv._internal_kv_put,

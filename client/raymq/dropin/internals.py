@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import ray.util.client
-from ray._private import auto_init_hook, client_mode_hook
+from ray._private import auto_init_hook, client_mode_hook, state, worker
 from ray._private.utils import check_version_info
 from ray._private.worker import SCRIPT_MODE
+
+from raymq.dropin.core import Core, State
 
 INTERNALS = (
     "ray.client_builder imports a module and calls its ClientBuilder(inner)",
@@ -21,6 +23,8 @@ INTERNALS = (
     "client_mode_hook.client_mode_convert_actor: _convert_actor",
     "client_mode_hook.RAY_CLIENT_MODE_ATTR",
     "ray._private.auto_init_hook.enable_auto_connect",
+    "ray._private.worker.global_worker: core_worker, set_is_connected",
+    "ray._private.state.state: _global_state_accessor",
     "check_version_info(metadata, address, raise_on_mismatch, python_version_match_level)",
     "ray._private.worker.SCRIPT_MODE",
     "RuntimeContext(worker)",
@@ -40,6 +44,7 @@ stub: Any = ray.util.client.ray
 
 _auto_connect: bool = auto_init_hook.enable_auto_connect
 _entered: set[Any] = set()
+_STATE = "_global_state_accessor" if hasattr(state.state, "_global_state_accessor") else "global_state_accessor"
 
 
 def enter(context: Any) -> None:
@@ -51,15 +56,26 @@ def enter(context: Any) -> None:
     client_mode_hook._explicitly_enable_client_mode()
     with ray.util.client._lock:
         ray.util.client._all_contexts.add(context)
+    if not _entered:
+        auto_init_hook.enable_auto_connect = False
+        worker.global_worker.set_is_connected(True)
+        worker.global_worker.core_worker = Core(_request)
+        setattr(state.state, _STATE, State(_request))
     _entered.add(context.client_worker)
-    auto_init_hook.enable_auto_connect = False
 
 
 def leave(connection: Any) -> None:
     """A context's connection has been closed."""
     _entered.discard(connection)
-    if not _entered:
+    if not _entered and hasattr(worker.global_worker, "core_worker"):
         auto_init_hook.enable_auto_connect = _auto_connect
+        worker.global_worker.set_is_connected(False)
+        del worker.global_worker.core_worker
+        setattr(state.state, _STATE, None)
+
+
+def _request(operation: str, *args: Any) -> Any:
+    return stub.get_context().api.session.request(operation, *args)
 
 
 def connected_contexts() -> int:

@@ -98,6 +98,10 @@ class Items(ray.ObjectRefGenerator):  # type: ignore[misc]
         except asyncio.TimeoutError:
             return ray.ObjectRef.nil()
 
+    def _stream_exhausted(self) -> bool:
+        """Whether there are no more items, as far as it is known here."""
+        return self._held.is_finished()
+
     def completed(self) -> Ref:
         """A reference that is ready when the task has ended."""
         if self._end is None:
