@@ -229,6 +229,14 @@ def looks_into_tables() -> None:
         setattr(state.state, name, None)
 
 
+def serve_asks() -> None:
+    pytest.importorskip("ray.serve.handle", reason="Ray's libraries are not installed: tox -e libraries")
+    from ray.serve import handle
+
+    assert "is_connected" in handle.inside_ray_client_context.__code__.co_names
+    assert "inside_ray_client_context" in handle._DeploymentHandleBase._options.__code__.co_names
+
+
 CHECKS = {
     "ray.client_builder imports a module and calls its ClientBuilder(inner)": asks_for_a_builder,
     "ClientBuilder._fill_defaults_from_env()": fills_from_the_environment,
@@ -251,6 +259,7 @@ CHECKS = {
     "ray._private.auto_init_hook.enable_auto_connect": has_a_switch,
     "ray._private.worker.global_worker: core_worker, set_is_connected": counts_on_a_core,
     "ray._private.state.state: _global_state_accessor": looks_into_tables,
+    "ray.serve.handle asks ray.util.client.ray.is_connected() through one function": serve_asks,
     "check_version_info(metadata, address, raise_on_mismatch, python_version_match_level)": compares_versions,
     "ray._private.worker.SCRIPT_MODE": lambda: worker.SCRIPT_MODE,
     "RuntimeContext(worker)": tells_of_a_driver,

@@ -120,7 +120,9 @@ def case_train_trains():
         weight = 0.0
         for step in range(3):
             weight += config["rate"]
-            train.report({"step": step, "weight": weight, "rank": train.get_context().get_world_rank()})
+            with tempfile.TemporaryDirectory() as folder:
+                checkpoint = train.Checkpoint.from_directory(folder)  # Train keeps the metrics of these only
+                train.report({"step": step, "weight": weight}, checkpoint=checkpoint)
 
     with tempfile.TemporaryDirectory() as folder:
         trainer = DataParallelTrainer(

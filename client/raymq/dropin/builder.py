@@ -13,7 +13,7 @@ import ray.job_config
 from raymq.connecting import open_session
 from raymq.dropin.api import Api
 from raymq.dropin.dialect import RaysDialect
-from raymq.dropin.internals import check_version_info, connected_contexts, enter, leave, stub
+from raymq.dropin.internals import check_version_info, connected_contexts, enter, is_asked_for_streams, leave, stub
 from raymq.named import check_named
 from raymq.options import check_init_options
 from raymq.session import Session
@@ -43,7 +43,7 @@ class Connection:
 
     def is_connected(self) -> bool:
         """Whether calls go to the session."""
-        return not self._closed
+        return not self._closed and not is_asked_for_streams()
 
     def close(self) -> None:
         """End it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import ray.util.client
@@ -25,6 +26,7 @@ INTERNALS = (
     "ray._private.auto_init_hook.enable_auto_connect",
     "ray._private.worker.global_worker: core_worker, set_is_connected",
     "ray._private.state.state: _global_state_accessor",
+    "ray.serve.handle asks ray.util.client.ray.is_connected() through one function",
     "check_version_info(metadata, address, raise_on_mismatch, python_version_match_level)",
     "ray._private.worker.SCRIPT_MODE",
     "RuntimeContext(worker)",
@@ -74,6 +76,17 @@ def leave(connection: Any) -> None:
         setattr(state.state, _STATE, None)
 
 
+def is_asked_for_streams() -> bool:
+    """Whether Serve asks if Ray Client is connected: in order to refuse streams, which Ray Client has not.
+
+    Between its handle and whoever calls this are a function of Serve's, the stub, the context and its connection.
+    """
+    try:
+        return sys._getframe(5).f_globals.get("__name__") == "ray.serve.handle"
+    except ValueError:  # there are not so many
+        return False
+
+
 def _request(operation: str, *args: Any) -> Any:
     return stub.get_context().api.session.request(operation, *args)
 
@@ -91,6 +104,7 @@ __all__ = [
     "client_mode_hook",
     "connected_contexts",
     "enter",
+    "is_asked_for_streams",
     "leave",
     "stub",
 ]
