@@ -194,8 +194,17 @@ def has_a_harmless_destructor() -> None:
 
 
 def binds_methods() -> None:
-    for name in ("bind", "remote", "options", "_bind", "_remote"):
-        assert callable(getattr(ray.actor.ActorMethod, name))
+    from raymq.dropin.actors import Method
+
+    handle: Any = SimpleNamespace(
+        _held=SimpleNamespace(_shape={"one": 1}), _ray_method_signatures={}, _ray_dag_bind_index=0
+    )
+    handle.one = Method(handle, "one")
+    with client_mode():
+        node = handle.one.bind(1, x=2)
+    assert node.num_returns == 1
+    assert node.get_args() == (1,)
+    assert node.get_kwargs() == {"x": 2}
 
 
 def makes_task_errors() -> None:

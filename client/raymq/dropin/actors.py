@@ -89,6 +89,7 @@ class Method(ray.actor.ActorMethod):  # type: ignore[misc]
 
     def __init__(self, handle: Handle, name: str) -> None:
         self._actor = handle
+        self._actor_ref = lambda: handle  # what Ray before 2.50 asks instead
         self._method_name = name
         self._signature = handle._ray_method_signatures.get(name, ANYTHING)
         count = handle._held._shape.get(name, 1)
@@ -104,6 +105,10 @@ class Method(ray.actor.ActorMethod):  # type: ignore[misc]
         check_arguments(self._signature, args, kwargs)
         given = {name: value for name, value in options.items() if value is not None and (name, value) != ("name", "")}
         return as_ray(ActorMethod(self._actor._held, self._method_name, given).remote(*args, **kwargs))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray's graphs look here for the number of values."""
+        return {"num_returns": self._num_returns}
 
     def __reduce__(self) -> Any:
         return getattr, (self._actor, self._method_name)
