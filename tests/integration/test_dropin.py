@@ -41,9 +41,11 @@ class Counter:
 def run(cluster: Head, body: str, **environ: str) -> None:
     """Run a program of its own, which fails by itself if it fails."""
     program = PRELUDE + textwrap.dedent(body)
+    # The bridge's modules, which other tests import, switch Ray's own connecting off.
+    ours = {name: value for name, value in os.environ.items() if name != "RAY_ENABLE_AUTO_CONNECT"}
     done = subprocess.run(
         [sys.executable, "-c", program],
-        env={**os.environ, "HEAD": cluster.address, **environ},
+        env={**ours, "HEAD": cluster.address, **environ},
         capture_output=True,
         text=True,
         timeout=110,
@@ -338,6 +340,33 @@ def test_references_do_not_leave_their_session(cluster: Head) -> None:
             del held
             with pytest.raises(TypeError, match="within its own session"):
                 pickle.loads(pickled)
+        """,
+    )
+
+
+def test_ray_data_is_told_of_objects_that_are_let_go(cluster: Head) -> None:
+    run(
+        cluster,
+        """
+        import threading
+        from ray._private.worker import global_worker
+        ray.init(HEAD, timeout=60)
+        gone, ids = threading.Event(), []
+        ref = ray.put(b"x" * 200_000)
+        wanted = ref.binary()
+        core = global_worker.core_worker
+        assert core.add_object_out_of_scope_callback(ref, lambda id: (ids.append(id), gone.set()))
+        assert not core.add_object_out_of_scope_callback(ray.ObjectRef.nil(), print)
+        assert ray.experimental.get_local_object_locations([ref])[ref]["object_size"] > 200_000
+        assert not gone.is_set()
+        del ref
+        ray.get(where.remote())
+        assert gone.wait(60)
+        assert ids == [wanted]
+        assert ray._private.state.state.get_draining_nodes() == {}
+        ray.shutdown()
+        assert not global_worker.connected
+        assert not hasattr(global_worker, "core_worker")
         """,
     )
 

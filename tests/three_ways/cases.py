@@ -583,6 +583,20 @@ def case_ray_has_its_own_classes():
     assert part("exceptions").RayTaskError in type(caught.value).__mro__
 
 
+def case_ray_has_errors_with_all_that_they_carry():
+    errors = part("exceptions")
+    counter = Counter.remote()
+    ray.get(counter.add.remote())
+    ray.kill(counter)
+    with pytest.raises(errors.ActorDiedError) as caught:
+        while True:
+            ray.get(counter.add.remote())
+    assert type(caught.value) is errors.ActorDiedError
+    assert caught.value.actor_id == counter._actor_id.hex()
+    assert not caught.value.preempted
+    assert "ray.kill" in str(caught.value)
+
+
 def case_ray_has_generators_with_time_limits():
     @ray.remote(num_cpus=0)
     def slowly():

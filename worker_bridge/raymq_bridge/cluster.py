@@ -322,6 +322,11 @@ def is_error(value: Any) -> bool:
     return isinstance(value, ray.exceptions.RayError)
 
 
+def is_own_error(value: Any) -> bool:
+    """Whether this is an error of Ray's own making, and no task's."""
+    return isinstance(value, ray.exceptions.RayError) and not isinstance(value, ray.exceptions.RayTaskError)
+
+
 def is_actor_gone(value: Any) -> bool:
     """Whether what came for a call of an actor's method says that the actor is dead, or out of reach for now."""
     return isinstance(value, ray.exceptions.RayActorError)

@@ -12,7 +12,7 @@ import ray.exceptions
 import ray.remote_function
 
 import raymq
-from raymq import remote_errors
+from raymq import pickling, remote_errors
 from raymq.actors import ActorHandle
 from raymq.dialect import Dialect
 from raymq.dropin.actors import Handle
@@ -20,6 +20,7 @@ from raymq.dropin.functions import ConvertedClass, ConvertedFunction, converted
 from raymq.dropin.internals import client_mode_hook, stub
 from raymq.dropin.refs import Items, Ref
 from raymq.errors import RaymqError
+from raymq.protocol.messages import Pickled
 from raymq.refs import ObjectRef
 
 
@@ -51,6 +52,9 @@ class RaysDialect(Dialect):
         bases = [str(description.get("type", "")), *map(str, description.get("mro", ()))]
         if "RayTaskError" in bases:
             return _task_error(description, cause)
+        own = _unpickled(description.get("pickled"))
+        if own is not None:
+            return own
         for base in bases:
             kind = getattr(ray.exceptions, base, None)
             if isinstance(kind, type) and issubclass(kind, ray.exceptions.RayError):
@@ -94,6 +98,17 @@ class _TaskError(ray.exceptions.RayTaskError):  # type: ignore[misc]
 
     def __str__(self) -> str:
         return self.text
+
+
+def _unpickled(pickled: Any) -> BaseException | None:
+    """An error of Ray's own making, as the cluster has it."""
+    if not isinstance(pickled, bytes):
+        return None
+    try:
+        found = pickling.loads(Pickled(pickled), pickling.resolve)
+    except Exception:  # it needs what is not there: its text has to do
+        return None
+    return found if isinstance(found, ray.exceptions.RayError) else None
 
 
 @functools.cache
