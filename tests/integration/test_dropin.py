@@ -108,6 +108,10 @@ def test_connecting_twice(cluster: Head) -> None:
         job = ray.get_runtime_context().get_job_id()
         with pytest.raises(RuntimeError, match="Ray Client is already connected"):
             ray.init(HEAD, timeout=60)
+        with pytest.raises(RuntimeError, match="twice by accident"):
+            ray.init()
+        with pytest.raises(RuntimeError, match="RAY_ADDRESS"):
+            ray.init(ignore_reinit_error=True)
         again = ray.init(HEAD, timeout=60, ignore_reinit_error=True)
         assert again.ray_version == first.ray_version
         assert ray.get_runtime_context().get_job_id() == job

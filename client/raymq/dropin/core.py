@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from raymq.dropin.refs import Ref
 
@@ -48,6 +48,17 @@ class Core:
 
     def remove_object_ref_reference(self, ref: Any) -> None:
         """It is gone."""
+
+    def get_current_node_id(self) -> NoReturn:
+        """What a second ``ray.init(ignore_reinit_error=True)`` without an address asks first.
+
+        Raises:
+            RuntimeError: always; Ray could only describe a process of the cluster.
+        """
+        raise RuntimeError(
+            "ray is connected through raymq: give ray.init its address again, as in "
+            'ray.init("raymq://head:10001", ignore_reinit_error=True), or set RAY_ADDRESS to it'
+        )
 
     def __getattr__(self, name: str) -> Any:
         if name not in AT_THE_DRIVER:
