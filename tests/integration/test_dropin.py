@@ -270,9 +270,14 @@ def test_a_session_that_is_lost(cluster: Head) -> None:
         while ray.is_initialized():
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        for call in (lambda: ray.get(ref), lambda: where.remote(), lambda: ray.put(1), ray.nodes):
-            with pytest.raises(raymq.SessionLost):  # and no cluster starts here instead
-                call()
+        def all_say_so():
+            for call in (lambda: ray.get(ref), lambda: where.remote(), lambda: ray.put(1), ray.nodes):
+                with pytest.raises(raymq.SessionLost):  # and no cluster starts here instead
+                    call()
+        all_say_so()
+        with pytest.raises(raymq.NothingListens):
+            ray.init("raymq://127.0.0.1:1", timeout=1)
+        all_say_so()
         ray.init(HEAD, timeout=60)
         assert ray.get(where.remote())
         with pytest.raises(raymq.WrongSession):

@@ -118,10 +118,8 @@ class Builder(ray.client_builder.ClientBuilder):  # type: ignore[misc]
             finally:
                 stub.set_context(before)
         if stub.is_connected():
-            context = stub.get_context()
-            if not getattr(context.client_worker, "is_lost", False):
+            if not getattr(stub.get_context().client_worker, "is_lost", False):
                 return self._again()
-            context.disconnect()
         elif connected_contexts() > 0:
             raise ValueError(
                 "The client has already connected to the cluster with allow_multiple=True. "
@@ -149,6 +147,7 @@ class Builder(ray.client_builder.ClientBuilder):  # type: ignore[misc]
             session.close()
             raise
         context = stub.get_context()
+        context.disconnect()  # from a session that was lost
         context.api, context.client_worker = Api(session), Connection(session)
         context.shutdown = lambda *args, **kwargs: context.disconnect()  # Ray's own asks for grpc
         enter(context)

@@ -58,8 +58,8 @@ def enter(context: Any) -> None:
     client_mode_hook._explicitly_enable_client_mode()
     with ray.util.client._lock:
         ray.util.client._all_contexts.add(context)
-    if not _entered:
-        auto_init_hook.enable_auto_connect = False
+    auto_init_hook.enable_auto_connect = False
+    if not worker.global_worker.connected:  # else by us already, or this is also a driver, which has a core of its own
         worker.global_worker.set_is_connected(True)
         worker.global_worker.core_worker = Core(_request)
         setattr(state.state, _STATE, State(_request))
@@ -69,8 +69,10 @@ def enter(context: Any) -> None:
 def leave(connection: Any) -> None:
     """A context's connection has been closed."""
     _entered.discard(connection)
-    if not _entered and hasattr(worker.global_worker, "core_worker"):
-        auto_init_hook.enable_auto_connect = _auto_connect
+    if _entered:
+        return
+    auto_init_hook.enable_auto_connect = _auto_connect
+    if isinstance(getattr(worker.global_worker, "core_worker", None), Core):
         worker.global_worker.set_is_connected(False)
         del worker.global_worker.core_worker
         setattr(state.state, _STATE, None)
