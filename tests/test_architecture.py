@@ -54,6 +54,10 @@ def imports(tree: ast.AST) -> Iterator[str]:
 IMPORTS = {name: set(imports(tree)) for name, tree in TREES.items()}
 
 
+DROPIN = {f"raymq.dropin.{name}" for name in ("actors", "api", "builder", "dialect", "internals", "refs")}
+"""What an installed Ray asks for: the one part of the client that knows it."""
+
+
 def importers(package: str) -> set[str]:
     return {name for name, found in IMPORTS.items() if any(i == package or i.startswith(package + ".") for i in found)}
 
@@ -63,6 +67,11 @@ def within(name: str, allowed: tuple[str, ...]) -> bool:
 
 
 # --- arrows
+
+
+def test_ray_is_only_imported_where_ray_asked_for_it() -> None:
+    assert importers("raymq.dropin") - {name for name in MODULES if within(name, ("raymq.dropin",))} == {"raymq.api"}
+
 
 LOOPS = ("raymq.daemon", "raymq.packets", "raymq.waking")
 """What loops around sockets need, wherever they run."""
@@ -83,6 +92,7 @@ def test_all_four_packages_are_looked_at() -> None:
                 "raymq_bridge.copying",
                 "raymq_bridge.holder",
                 "raymq_bridge.local_ray",
+                *DROPIN,
             },
         ),
         ("joblib", {"raymq.util.joblib.ray_backend"}),
@@ -122,8 +132,8 @@ EXTRAS = {"raymq.protocol.compression": {"zstandard", "lz4"}}
 def test_the_thin_client_imports_nothing_but_its_three_requirements() -> None:
     third_party = {"zmq", "msgpack", "cloudpickle"}
     for name, found in IMPORTS.items():
-        if within(name, ("raymq",)) and name not in ("raymq.daemon", "raymq.util.joblib.ray_backend"):
-            # The one is for the head node, the other for those who have joblib.
+        # For the head node, for those who have joblib, for those who have Ray.
+        if within(name, ("raymq",)) and name not in {"raymq.daemon", "raymq.util.joblib.ray_backend", *DROPIN}:
             tops = {one.partition(".")[0] for one in found} - sys.stdlib_module_names - {"raymq"}
             tops -= EXTRAS.get(name, set())
             assert tops <= third_party, f"{name} imports {tops - third_party}"

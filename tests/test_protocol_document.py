@@ -359,6 +359,14 @@ def test_the_keys_of_a_described_error_are_those_of_the_code() -> None:
     [always] = [node for node in ast.walk(function) if isinstance(node, ast.Dict)]
     [loop] = [node for node in ast.walk(function) if isinstance(node, ast.For)]
     sometimes = [ast.literal_eval(pair)[1] for pair in loop.iter.elts]  # type: ignore[attr-defined]
+    [adding] = [
+        node for node in ast.walk(source(BELONGINGS)) if isinstance(node, ast.FunctionDef) and node.name == "_described"
+    ]
+    sometimes += [
+        ast.literal_eval(node.slice)
+        for node in ast.walk(adding)
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store)
+    ]
     assert [row["key"] for row in rows] == [*keys(always), *sometimes]
     assert [row["key"] for row in rows if "optional" in row["meaning"]] == sometimes
 

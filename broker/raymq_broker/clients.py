@@ -247,9 +247,10 @@ def _protocols_differ(protocol: Any) -> str:
 def _describe(client: dict[str, Any]) -> dict[str, Any]:
     """What the broker keeps of a client's description: what it is judged by, and what people want to see of it."""
     texts = ("user", "host", "program", "python", "raymq", "ray", "compression")
-    kept = {key: str(client[key])[:CLIENT_TEXT_MAX] for key in texts if key in client}
+    kept: dict[str, Any] = {key: str(client[key])[:CLIENT_TEXT_MAX] for key in texts if key in client}
     pid = client.get("pid")
-    return {**kept, "pid": pid if type(pid) is int and 0 <= pid < 1 << 63 else 0}
+    kept["pid"] = pid if type(pid) is int and 0 <= pid < 1 << 63 else 0
+    return {**kept, "any_version": True} if client.get("any_version") is True else kept
 
 
 def _who(session: Session) -> str:

@@ -68,7 +68,7 @@ class Lifecycle:
     def mismatch(self, client: dict[str, Any]) -> versions.Mismatch | None:
         """Hold a client's versions against the cluster's, as far as a bridge has told of them."""
         cluster = self._registry.cluster
-        if cluster is None:
+        if cluster is None or client.get("any_version") is True:
             return None
         python = versions.python_mismatch(str(client.get("python", "")), str(cluster.get("python", "")))
         return python or versions.ray_mismatch(str(client.get("ray", "")), str(cluster.get("ray", "")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
@@ -16,6 +17,7 @@ from raymq.generators import ObjectRefGenerator
 from raymq.lives import Reconnect
 from raymq.logging_config import LoggingConfig
 from raymq.named import check_named
+from raymq.options import check_init_options
 from raymq.publications import Publication
 from raymq.refs import ObjectRef, Waitable
 from raymq.session import Session
@@ -27,12 +29,6 @@ T = TypeVar("T")
 
 CONNECT_TIMEOUT = 10.0
 """Seconds that ``connect`` waits unless it is told otherwise."""
-
-_ONLY_FOR_NEW_CLUSTERS = (
-    "num_cpus", "num_gpus", "resources", "labels", "object_store_memory", "local_mode", "include_dashboard",
-    "dashboard_host", "dashboard_port", "_temp_dir", "_system_config", "_memory", "_node_ip_address",
-)  # fmt: skip
-_WITHOUT_EFFECT = ("configure_logging", "logging_level", "logging_format", "job_config")
 
 _default: Session | None = None
 _default_lock = threading.Lock()
@@ -164,11 +160,7 @@ def init(
         ValueError: an option that a session on a running cluster cannot have.
         ConnectError: as in ``connect``.
     """
-    for name, value in options.items():
-        if name in _ONLY_FOR_NEW_CLUSTERS and value is not None:
-            raise ValueError(f"{name} is for starting a cluster; this connects to one that runs")
-        if name not in _ONLY_FOR_NEW_CLUSTERS + _WITHOUT_EFFECT:
-            raise ValueError(f"init() has no option {name!r}")
+    check_init_options(options)
     if is_initialized():
         if ignore_reinit_error:
             return current_session()
@@ -184,7 +176,19 @@ def init(
 
 
 class ClientBuilder:
-    """The original form of Ray Client: ``client("head:10001").namespace("ns").env({...}).connect()``."""
+    """The original form of Ray Client: ``client("head:10001").namespace("ns").env({...}).connect()``.
+
+    Ray itself makes one for ``ray.init("raymq://head:10001")`` where it is installed, and gets the builder of
+    ``raymq.dropin`` then, with which all of that Ray goes over the session.
+    """
+
+    def __new__(cls, address: str | None = None) -> Any:
+        """A builder of sessions, or for Ray one that connects Ray."""
+        if sys._getframe(1).f_globals.get("__name__") == "ray.client_builder":
+            from raymq.dropin.builder import Builder
+
+            return Builder(address)
+        return super().__new__(cls)
 
     def __init__(self, address: str | None = None) -> None:
         self._address = address

@@ -14,6 +14,7 @@ from raymq import errors
 from raymq.address import Address, parse, resolve
 from raymq.connection import Connection, Ended, Event, RefusedHello, Welcomed
 from raymq.diagnosis import Found, diagnose
+from raymq.dialect import Dialect
 from raymq.info import session_info
 from raymq.life import Life
 from raymq.lives import ADVICE, Reconnect
@@ -76,22 +77,39 @@ def open_session(
     reconnect: Reconnect = None,
     compression: str | None = compressions.AUTO,
     attempt: Attempt | None = None,
+    dialect: Dialect | None = None,
+    any_version: bool = False,
 ) -> Session:
-    """Open a session; see ``raymq.connect``."""
+    """Open a session; see ``raymq.connect``.
+
+    Args:
+        address: as there, like the others that have the same name.
+        timeout: as there.
+        job: ``namespace`` and ``runtime_env``.
+        log_to_driver: as there.
+        named: its name, and what goes with that.
+        program: what the broker is told of this program; the script's name if left out.
+        reconnect: as there.
+        compression: as there.
+        attempt: by which it can be called off, from another thread.
+        dialect: what its things are to the program.
+        any_version: whether the broker is not to compare versions: the caller does so.
+    """
     _check_job(job)
     if reconnect not in ADVICE:
         raise ValueError(f'reconnect is "new" or None, not {reconnect!r}')
     where = parse(address)
     wish = compressions.wish(compression)
     attempts = [attempt] if attempt is not None else []
+    about = {**_about(program), "compression": wish, **({"any_version": True} if any_version else {})}
 
     def begin(session: Session) -> Life:
         life = Life(session, os.urandom(16), log_to_driver=log_to_driver)
         this = attempts.pop() if attempts else Attempt()  # only the first can be called off
-        _open_life(life, where, timeout, job, named, program, wish, this.events)
+        _open_life(life, where, timeout, job, named, about, this.events)
         return life
 
-    return Session(begin, reconnect)
+    return Session(begin, reconnect, dialect)
 
 
 def _open_life(
@@ -100,21 +118,12 @@ def _open_life(
     timeout: float,
     job: dict[str, Any],
     named: Named,
-    program: str | None,
-    compression: str,
+    client: dict[str, Any],
     handshake: queue.SimpleQueue[Event | CalledOff],
 ) -> None:
     """Shake hands."""
     endpoint, ipv6 = resolve(where)
     now = time.monotonic()
-    client = {
-        **versions.description(),
-        "user": _user(),
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "program": program or _program(),
-        "compression": compression,
-    }
     hello = {
         "protocol": [PROTOCOL_OLDEST, PROTOCOL_NEWEST],
         "client": client,
@@ -137,6 +146,16 @@ def _open_life(
         raise
     info = session_info(life.id, str(where), named, client, welcomed)
     life.open(wire, info, welcomed.object_max)
+
+
+def _about(program: str | None) -> dict[str, Any]:
+    return {
+        **versions.description(),
+        "user": _user(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "program": program or _program(),
+    }
 
 
 def _check_job(job: dict[str, Any]) -> None:

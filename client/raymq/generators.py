@@ -61,13 +61,20 @@ class ObjectRefGenerator(Held, Generic[T_co]):
             StopIteration: there are no more.
             ObjectLost: the session was lost.
         """
-        while True:
+        item = None
+        while item is None:
+            item = self._next_within(None)
+        return item
+
+    def _next_within(self, timeout: float | None) -> ObjectRef[Any] | None:
+        """The same, or None if there is none in this time, in seconds."""
+        item, done = self._take()
+        if item is None and not done:
+            in_thread(self._coming(Waiter, timeout))
             item, done = self._take()
-            if item is not None:
-                return item
-            if done:
-                raise StopIteration
-            in_thread(self._coming(Waiter))
+        if item is None and done:
+            raise StopIteration
+        return item
 
     def __aiter__(self) -> ObjectRefGenerator[T_co]:
         return self
@@ -92,12 +99,12 @@ class ObjectRefGenerator(Held, Generic[T_co]):
             self._expect()
         return (None if hold is None else ObjectRef(self._life, hold)), done
 
-    def _coming(self, kind: Kind) -> Steps[None]:
-        """Wait until an item is here, or there are no more."""
+    def _coming(self, kind: Kind, timeout: float | None = None) -> Steps[None]:
+        """Wait until an item is here, or there are no more, or so many seconds are over."""
         waiter = kind(1)
         self._life.ledger.wait_for([self._hold.number], waiter)
         try:
-            yield waiter, None
+            yield waiter, timeout
         finally:
             self._life.ledger.wait_no_more([self._hold.number], waiter)
 

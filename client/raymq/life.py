@@ -18,7 +18,6 @@ from raymq import connection as core
 from raymq.ahead import Guess
 from raymq.calling import Calls
 from raymq.errors import ForkedSession, RaymqError, SessionClosed, SessionLost
-from raymq.exceptions import GetTimeoutError
 from raymq.generators import ObjectRefGenerator
 from raymq.info import SessionInfo
 from raymq.packing import Packer
@@ -67,6 +66,7 @@ class Life:
         self.arrivals: WeakValueDictionary[int, Arrivals] = WeakValueDictionary()
         self.ended: SessionLost | SessionClosed | None = None
         self.lost_by = self.how_lost = ""
+        self._released: dict[int, list[Callable[[], None]]] = {}
         self._pid = os.getpid()
         self._began = time.monotonic()
         self._lock = threading.Lock()
@@ -81,6 +81,13 @@ class Life:
         """References are about to be released; called by the I/O thread."""
         self.ledger.forget(numbers)
         self.recent.forget(numbers)
+        for number in numbers if self._released else ():
+            for call in self._released.pop(number, ()):
+                self.session._completions.put(call)
+
+    def when_released(self, held: Held, call: Callable[[], None]) -> None:
+        """Have something called, in the thread that completes futures, when the program has let go of what is held."""
+        self._released.setdefault(self.packer.own(held), []).append(call)
 
     # --- the end
 
@@ -217,7 +224,7 @@ class Life:
         try:
             if not (yield waiter, limit):
                 missing = sum(entry.outcome is None for entry in pending.values())
-                raise GetTimeoutError(f"get() waited {timeout} s; {missing} of {len(wanted)} values are not there yet")
+                raise self._timeout(f"get() waited {timeout} s; {missing} of {len(wanted)} values are not there yet")
         finally:
             self._want_no_more(pending, waiter)
         return pending
@@ -253,8 +260,12 @@ class Life:
         yield from self._watch(wanted, kind, fetch_local=True)
         missing = len(wanted) - len(self.ledger.ready_among(list(wanted)))
         if missing:
-            raise GetTimeoutError(f"{missing} of {len(wanted)} values are not ready")
+            raise self._timeout(f"{missing} of {len(wanted)} values are not ready")
         return None
+
+    def _timeout(self, text: str) -> BaseException:
+        made: BaseException = self.session.dialect.exceptions.GetTimeoutError(text)
+        return made
 
     def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
         """A future of a reference's value."""

@@ -137,6 +137,29 @@ def _check_values(what: str, known: dict[str, Constraint], options: dict[str, An
         known[name].check(name, value)
 
 
+INIT_OPTIONS_OF_NEW_CLUSTERS = frozenset({
+    "num_cpus", "num_gpus", "resources", "labels", "object_store_memory", "local_mode", "include_dashboard",
+    "dashboard_host", "dashboard_port", "_temp_dir", "_system_config", "_memory", "_node_ip_address",
+})  # fmt: skip
+
+INIT_OPTIONS_WITHOUT_EFFECT = frozenset({
+    "configure_logging", "logging_level", "logging_format", "logging_config", "job_config",
+})  # fmt: skip
+
+
+def check_init_options(options: dict[str, Any]) -> None:
+    """Refuse options of ``ray.init`` that a session on a running cluster cannot have.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for name, value in options.items():
+        if name in INIT_OPTIONS_OF_NEW_CLUSTERS and value is not None:
+            raise ValueError(f"{name} is for starting a cluster; this connects to one that runs")
+        if name not in INIT_OPTIONS_OF_NEW_CLUSTERS | INIT_OPTIONS_WITHOUT_EFFECT:
+            raise ValueError(f"init() has no option {name!r}")
+
+
 def _check_placement(options: dict[str, Any]) -> None:
     group, strategy = options.get("placement_group", "default"), options.get("scheduling_strategy")
     if group not in ("default", None) and strategy is not None:

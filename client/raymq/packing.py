@@ -10,9 +10,9 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from raymq import exceptions, pickling, remote_errors
-from raymq.actors import ActorClass, ActorHandle
+from raymq.actors import ActorHandle
 from raymq.errors import NotPicklable, NotUnpicklable, PayloadTooLarge, RaymqError, WrongSession
-from raymq.functions import RemoteFunction
+from raymq.functions import Callee
 from raymq.protocol.limits import REFS_MAX, TEXT_MAX
 from raymq.protocol.messages import Failure, Pickled, Refusal
 from raymq.refs import Held, Hold, ObjectRef
@@ -33,6 +33,7 @@ class Packer:
     def __init__(self, life: Life) -> None:
         self.object_max = 0
         self._life = life
+        self._dialect = life.session.dialect
 
     # --- out
 
@@ -96,7 +97,7 @@ class Packer:
         if kind is ActorHandle:
             refs.append(self.own(value))
             return "actor", refs[-1]
-        if kind is RemoteFunction or kind is ActorClass:
+        if issubclass(kind, Callee):
             number, options = self._life.calls.prepare(value)
             refs.append(number)
             return "function", number, options
@@ -105,7 +106,8 @@ class Packer:
             return "error", (message, *task), cause
         if kind is ModuleType or kind is FunctionType or kind is type:
             return pickling.raymq_name(value)
-        return None
+        own = self._dialect.own(value)
+        return None if own is None else self._replace(refs, own)
 
     def _culprit(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Which argument of a call cannot be pickled, or is the largest."""
@@ -133,7 +135,7 @@ class Packer:
         """
         if isinstance(answer, Failure | Refusal):
             load = functools.partial(self._load, holds)
-            raise remote_errors.rebuild(answer.error, payload_of(answer), load)
+            raise self._dialect.error(answer.error, remote_errors.cause(payload_of(answer), load))
         return self.load(payload_of(answer), holds)
 
     def load(self, payload: Pickled, holds: dict[int, Hold]) -> Any:
@@ -154,16 +156,16 @@ class Packer:
     def _load(self, holds: dict[int, Hold], payload: Pickled) -> Any:
         def resolve(kind: str, *fields: Any) -> Any:
             if kind == "ref":
-                return ObjectRef(self._life, holds[fields[0]])
+                return self._dialect.reference(ObjectRef(self._life, holds[fields[0]]))
             if kind == "actor":
                 number, class_name, shape = fields
-                return ActorHandle(self._life, holds[number], class_name, Shape(shape))
+                return self._dialect.actor(ActorHandle(self._life, holds[number], class_name, Shape(shape)))
             if kind == "error":
-                return remote_errors.from_description(*fields)
+                return self._dialect.error(*fields)
             if kind == "exception":
-                return getattr(exceptions, fields[0])
+                return getattr(self._dialect.exceptions, fields[0])
             if kind == "name":
-                return pickling.raymq_class(*fields)
+                return self._dialect.named(*fields)
             if kind == "state":
                 return import_module("raymq.util.state.common").rebuild(*fields)
             raise NotUnpicklable(f"the value mentions a {kind}, which has no meaning on a client")

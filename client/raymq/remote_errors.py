@@ -17,17 +17,6 @@ class RemoteTraceback(Exception):
         super().__init__(f"\n{text}")
 
 
-def rebuild(error: dict[str, Any], payload: Pickled, load: Callable[[Pickled], Any]) -> BaseException:
-    """Turn a Failure's or Refusal's description into the exception to be raised here.
-
-    Args:
-        error: what the bridge says; see ``from_description``.
-        payload: the pickled cause; empty if there is none.
-        load: unpickles.
-    """
-    return from_description(error, _cause(payload, load))
-
-
 def from_description(error: dict[str, Any], cause: BaseException | None) -> BaseException:
     """Turn the description of an exception into the exception.
 
@@ -74,11 +63,17 @@ def _pid(value: Any) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _cause(payload: Pickled, load: Callable[[Pickled], Any]) -> BaseException | None:
+def cause(payload: Pickled, load: Callable[[Pickled], Any]) -> BaseException | None:
+    """The cause that comes with a Failure or a Refusal, or None.
+
+    Args:
+        payload: it, pickled; empty if there is none.
+        load: unpickles.
+    """
     if not payload.inband:
         return None
     try:
-        cause = load(payload)
+        found = load(payload)
     except Exception:  # a class that this side does not have, or cannot build: the traceback's text has to do
         return None
-    return cause if isinstance(cause, BaseException) else None
+    return found if isinstance(found, BaseException) else None

@@ -15,6 +15,7 @@ from raymq.actors import ActorHandle
 from raymq.completing import Completions
 from raymq.context import RuntimeContext
 from raymq.decorating import decorate
+from raymq.dialect import Dialect
 from raymq.errors import NotConfirmed
 from raymq.generators import ObjectRefGenerator
 from raymq.info import SessionInfo
@@ -46,9 +47,13 @@ class Session:
     Args:
         begin: opens a life on the cluster; raises a ``ConnectError`` where it cannot.
         reconnect: what to do when that is lost.
+        dialect: what its things are to the program.
     """
 
-    def __init__(self, begin: Callable[[Session], Life], reconnect: Reconnect = None) -> None:
+    def __init__(
+        self, begin: Callable[[Session], Life], reconnect: Reconnect = None, dialect: Dialect | None = None
+    ) -> None:
+        self.dialect = dialect or Dialect()
         self._completions = Completions()
         self._what_now = functools.partial(what_now, reconnect)
         self._lives = Lives(functools.partial(begin, self), reconnect)

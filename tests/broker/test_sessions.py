@@ -121,10 +121,18 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "a list of protocols": ({"protocol": [1] * 9999}, "protocol-mismatch", "1, ...]"),
     "another python": ({"client": {**CLIENT, "python": "3.12.1"}}, "python-mismatch", "Python 3.11"),
     "no python": ({"client": {}}, "python-mismatch", "Python 3.11"),
+    "any_version that is not true": ({"client": {**CLIENT, "ray": "2.9.0", "any_version": 1}}, "ray-mismatch", "ray=="),
     "another ray": ({"client": {**CLIENT, "ray": "2.9.0"}}, "ray-mismatch", "ray==2.60.0"),
     "a short token": ({"token": b"t"}, "malformed", "a token of 32 bytes"),
     "a missing token": ({"token": None}, "malformed", "'token' of type bytes"),
 }
+
+
+def test_a_client_that_compares_versions_itself(desk: Desk) -> None:
+    desk.register()
+    opened = only(desk.hello(client={**CLIENT, "ray": "2.9.0", "python": "3.12.1", "any_version": True}))
+    assert opened.kind is Kind.OPEN
+    assert opened.fields["client"]["any_version"] is True
 
 
 @pytest.mark.parametrize("name", REFUSED)

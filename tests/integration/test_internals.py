@@ -146,6 +146,12 @@ CHECKS = {
     "RayContext.address_info['raylet_socket_name']": socket_is_the_raylets,
     "ray.experimental.internal_kv._internal_kv_get('extra_usage_tag_gcs_storage', namespace='usage_stats')":
         lambda: cluster._storage() == "memory",
+    "ray._private.worker.global_worker.core_worker.get_local_actor_state(actor_id)":
+        lambda: ray.get(reference) == 1 and isinstance(services.core("get_local_actor_state", actor._actor_id), int),
+    "ray._private.worker.global_worker.core_worker.get_local_ongoing_lineage_reconstruction_tasks()":
+        lambda: list(services.core("get_local_ongoing_lineage_reconstruction_tasks")) == [],
+    "ray._private.state.state: _global_state_accessor.get_draining_nodes()":
+        lambda: services.tables("get_draining_nodes") == {},
     "Queue.__dict__: maxsize, actor": lambda: set(vars(ray.util.queue.Queue(3))) == {"maxsize", "actor"},
     "DynamicObjectRefGenerator.__dict__: _refs": lambda: vars(ray.DynamicObjectRefGenerator([1])) == {"_refs": deque([1])},
     "ActorHandle._ray_method_signatures: without self, with _ray_trace_ctx":

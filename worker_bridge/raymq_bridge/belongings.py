@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import operator
 from collections.abc import Callable, Iterable
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 
 from raymq import pickling
 from raymq.errors import PayloadTooLarge
-from raymq.protocol.limits import INLINE_MAX, REFS_MAX
+from raymq.protocol.limits import INLINE_MAX, REFS_MAX, TEXT_MAX
 from raymq.protocol.messages import NOTHING, Pickled
 from raymq_bridge import cluster, services
 from raymq_bridge.failures import DependencyFailed, Failed, describe, own
@@ -200,7 +201,7 @@ class Belongings:
         if cluster.is_actor(value):
             return "actor", self._hand_out(refs, value), *cluster.actor_shape(value)
         if cluster.is_error(value):
-            return "error", describe(value), getattr(value, "cause", None)
+            return "error", _described(value), getattr(value, "cause", None)
         if cluster.is_error_class(value):
             return "exception", value.__name__
         state = services.described(value)
@@ -225,7 +226,18 @@ def failed(error: BaseException, what: str) -> Failed:
     if isinstance(error, ModuleNotFoundError):
         return own("NotUnpicklable", _missing_module(error, what))
     cause = getattr(error, "cause", None) if cluster.is_error(error) else error
-    return Failed(describe(error), cause)
+    return Failed(_described(error), cause)
+
+
+def _described(error: BaseException) -> dict[str, Any]:
+    """The description of an exception, with one of Ray's own itself: a client that has Ray makes it of that."""
+    told = describe(error)
+    if cluster.is_own_error(error):
+        with contextlib.suppress(Exception):  # what it carries may be of any kind
+            pickled = pickling.dumps(error, lambda value: None)
+            if not pickled.buffers and pickled.nbytes <= TEXT_MAX:
+                told["pickled"] = bytes(pickled.inband)
+    return told
 
 
 def _missing_module(error: ModuleNotFoundError, what: str) -> str:

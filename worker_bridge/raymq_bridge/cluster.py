@@ -22,6 +22,7 @@ os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else a call that comes after the 
 
 import ray
 import ray.exceptions
+import ray.experimental
 import ray.util
 import ray.util.queue
 from ray._private.ray_logging import global_worker_stdstream_dispatcher
@@ -328,6 +329,11 @@ def ready_now(references: Sequence[Any], *, fetch_local: bool) -> set[bytes]:
 def is_error(value: Any) -> bool:
     """Whether what came for a reference is Ray's way to say that there is no value."""
     return isinstance(value, ray.exceptions.RayError)
+
+
+def is_own_error(value: Any) -> bool:
+    """Whether this is an error of Ray's own making, and no task's."""
+    return isinstance(value, ray.exceptions.RayError) and not isinstance(value, ray.exceptions.RayTaskError)
 
 
 def is_actor_gone(value: Any) -> bool:

@@ -24,6 +24,9 @@ INTERNALS = (
     "ray.experimental.internal_kv._internal_kv_del(key, del_by_prefix, namespace)",
     "ray.util.state.common: StateSchema.asdict(), JobState.model_dump_json()",
     "ray.experimental.internal_kv._internal_kv_get('webui:url', namespace='dashboard')",
+    "ray._private.worker.global_worker.core_worker.get_local_actor_state(actor_id)",
+    "ray._private.worker.global_worker.core_worker.get_local_ongoing_lineage_reconstruction_tasks()",
+    "ray._private.state.state: _global_state_accessor.get_draining_nodes()",
 )
 
 Steps = Generator[Any, Any, Any]
@@ -174,6 +177,33 @@ def kv(name: str, *args: Any, **kwargs: Any) -> Any:
     return _KV[name](*args, **kwargs)
 
 
+# --- what a client that has Ray asks for Ray's libraries
+
+
+def core(name: str, *args: Any) -> Any:
+    """What this driver's core worker says under a name; for the libraries of a client that has Ray."""
+    if name not in CORE:
+        raise ValueError(f"nobody may ask the core worker for {name!r}")
+    return getattr(ray._private.worker.global_worker.core_worker, name)(*args)
+
+
+CORE = frozenset({
+    "get_disable_job_level_lineage_reconstruction", "get_local_actor_state", "get_local_memory_store_bytes_used",
+    "get_local_ongoing_lineage_reconstruction_tasks",
+})  # fmt: skip
+"""What may be asked; an older Ray has not got all of them."""
+
+
+def tables(name: str, *args: Any) -> Any:
+    """What the tables of the cluster say under a name, as Ray's own accessor hands it over."""
+    if not name.startswith("get_"):
+        raise ValueError(f"nobody may ask the state of the cluster for {name!r}")
+    ray.nodes()  # connects the accessor
+    state = ray._private.state.state
+    accessor = getattr(state, "_global_state_accessor", None) or state.global_state_accessor
+    return getattr(accessor, name)(*args)
+
+
 # --- metrics
 
 METRICS_MAX = 1_000
@@ -212,5 +242,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "local_object_locations": ray.experimental.get_local_object_locations,
     "internal_kv": kv,
     "metric": metric,
+    "core": core,
+    "tables": tables,
 }
 """What a client may ask for by name."""
