@@ -179,7 +179,11 @@ class Bridge:
         if isinstance(outcome, Joined):
             if outcome is not self._joined:
                 self._on_joined(outcome)
-            self._attach("session_opened")
+            # It may have been joined long ago, and have died a moment ago.
+            if self._link.channel is not None and self._is_cluster_lost():
+                self._link.failed("no-cluster", self._cluster_lost)
+            else:
+                self._attach("session_opened")
         elif outcome is not None:
             self._log.warning("no_job", error=str(outcome))
             if self._link.channel is None:
