@@ -83,6 +83,7 @@ def test_all_four_packages_are_looked_at() -> None:
                 "raymq_bridge.copying",
                 "raymq_bridge.holder",
                 "raymq_bridge.local_ray",
+                "raymq_bridge.packages",
             },
         ),
         ("joblib", {"raymq.util.joblib.ray_backend"}),
