@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+import shutil
 import stat
-import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from raymq.exceptions import RuntimeEnvSetupError
 from raymq.ignoring import Patterns
@@ -37,7 +38,8 @@ class Entry(NamedTuple):
 
     name: str
     path: Path
-    status: os.stat_result
+    mode: int
+    size: int
 
 
 class _Ignored(NamedTuple):
@@ -81,7 +83,10 @@ def pack_module(path: Path, limit: int) -> Package:
     Raises:
         RuntimeEnvSetupError: it is too large, or cannot be read.
     """
-    return _pack(path, [Entry(path.name, path, path.stat())], limit, "")
+    try:
+        return _pack(path, [_entry(path.name, path, path.stat())], limit, "")
+    except OSError as error:
+        raise RuntimeEnvSetupError(f"{path} cannot be read: {error}") from error
 
 
 def take_file(path: Path, limit: int) -> Package:
@@ -112,6 +117,10 @@ def _digest(data: bytes) -> str:
 # --- what goes in
 
 
+def _entry(name: str, path: Path, status: os.stat_result) -> Entry:
+    return Entry(name, path, status.st_mode, status.st_size)
+
+
 def _walk(
     directory: Path, prefix: str, ignored: list[_Ignored], above: list[tuple[int, int]], ignore_files: Sequence[str]
 ) -> Iterator[Entry]:
@@ -123,7 +132,7 @@ def _walk(
             ignored = [*ignored, _Ignored(Patterns(lines), prefix)]
     found = sorted(path.name for path in directory.iterdir())
     if not found and prefix:
-        yield Entry(prefix, directory, directory.stat())
+        yield Entry(prefix, directory, directory.stat().st_mode, 0)
     for name in found:
         path, inside = directory / name, prefix + name
         if any(patterns.exclude(inside) for patterns in ignored):
@@ -133,7 +142,7 @@ def _walk(
         except FileNotFoundError:
             continue  # a link to nothing, or it has just gone
         if stat.S_ISREG(status.st_mode):
-            yield Entry(inside, path, status)
+            yield _entry(inside, path, status)
         elif stat.S_ISDIR(status.st_mode):
             itself = status.st_dev, status.st_ino
             if itself in above:
@@ -145,47 +154,41 @@ def _walk(
 
 
 def _pack(root: Path, entries: list[Entry], limit: int, top: str) -> Package:
-    with tempfile.TemporaryFile() as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-            for entry in entries:
-                try:
-                    whole = _add(archive, file, entry, top, limit)
-                except (OSError, UnicodeError) as error:
-                    raise RuntimeEnvSetupError(f"{root} cannot be packed: {entry.path}: {error}") from error
-                if not whole:
-                    break
-        if file.tell() >= limit:
-            raise RuntimeEnvSetupError(_too_large(root, entries, limit))
-        file.seek(0)
-        data = file.read()
+    if sum(entry.size for entry in entries) >= limit:
+        raise RuntimeEnvSetupError(_too_large(root, entries, limit))
+    file = io.BytesIO()
+    # Not compressed, as Ray does: so the bytes depend on no library, and on the way compression is the wire's matter.
+    with zipfile.ZipFile(file, "w") as archive:
+        for entry in entries:
+            try:
+                _add(archive, entry, top)
+            except (OSError, UnicodeError) as error:
+                raise RuntimeEnvSetupError(f"{root} cannot be packed: {entry.path}: {error}") from error
+    data = file.getvalue()
+    if len(data) >= limit:
+        raise RuntimeEnvSetupError(_too_large(root, entries, limit))
     return Package(f"gcs://_ray_pkg_{_digest(data)}.zip", data)
 
 
-def _add(archive: zipfile.ZipFile, file: IO[bytes], entry: Entry, top: str, limit: int) -> bool:
-    """Add one entry; False if that made it too large, and not all of it is in there."""
+def _add(archive: zipfile.ZipFile, entry: Entry, top: str) -> None:
     info = zipfile.ZipInfo(top + entry.name, LONG_AGO)
-    info.external_attr = (entry.status.st_mode & 0xFFFF) << 16
-    info.compress_type = zipfile.ZIP_DEFLATED
+    info.external_attr = (entry.mode & 0xFFFF) << 16
     if info.is_dir():
         archive.writestr(info, b"")
-        return True
-    info.file_size = entry.status.st_size
+        return
+    info.file_size = entry.size
     with entry.path.open("rb") as source, archive.open(info, "w") as sink:
-        while piece := source.read(PIECE):
-            sink.write(piece)
-            if file.tell() >= limit:
-                return False
-    return True
+        shutil.copyfileobj(source, sink, PIECE)
 
 
 def _too_large(root: Path, entries: list[Entry], limit: int) -> str:
     sizes: Counter[str] = Counter()
     for entry in entries:
         first, slash, _ = entry.name.partition("/")
-        sizes[first + slash] += entry.status.st_size
+        sizes[first + slash] += entry.size
     largest = ", ".join(f"{name} ({size:,})" for name, size in sizes.most_common(LARGEST))
     return (
-        f"{root} has {sum(sizes.values()):,} bytes in {len(entries):,} files, and is too large packed: a package has "
+        f"{root} has {sum(sizes.values()):,} bytes in {len(entries):,} files, too many for a package: that has "
         f"less than {limit:,} bytes in this cluster. The largest in there: {largest}. Leave out what tasks do not need "
         'with runtime_env={"excludes": [...]}, or in a .gitignore or .rayignore; or put large data into the object '
         "store."

@@ -13,6 +13,8 @@ from typing import Any
 
 from raymq import archiving
 from raymq.archiving import Package
+from raymq.errors import PayloadTooLarge
+from raymq.exceptions import RuntimeEnvSetupError
 from raymq.packing import type_name
 from raymq.runtime_env import is_uri
 
@@ -94,6 +96,8 @@ def _located(value: Any, key: str, kinds: tuple[str, ...]) -> str:
         )
     if path.suffix not in kinds:
         raise ValueError(f"runtime_env {key}={str(value)!r} is neither a directory nor a {' or '.join(kinds)} file")
+    if not os.access(path, os.R_OK):
+        raise ValueError(f"runtime_env {key}={str(value)!r}: {path} cannot be read by this user")
     if path.suffix != ".py" and not zipfile.is_zipfile(path):
         raise ValueError(f"runtime_env {key}={str(value)!r} is no zip file, whatever its name says")
     return str(path)
@@ -114,7 +118,10 @@ def _uploaded(where: str, excludes: Sequence[str], limit: int, request: Request,
     package = _packed(Path(where), excludes, limit, as_module=as_module)
     if not request("package", package.uri):
         log.info("uploading %s: %s bytes", where, f"{len(package.data):,}")
-        request("package", package.uri, package.data)
+        try:
+            request("package", package.uri, package.data)
+        except PayloadTooLarge as error:
+            raise RuntimeEnvSetupError(f"{where} is too large to be uploaded: {error}") from error
     return package.uri
 
 

@@ -123,14 +123,18 @@ def test_a_directory_that_is_too_large(tmp_path: Path) -> None:
     with pytest.raises(RuntimeEnvSetupError) as caught:
         pack(tree)
     told = str(caught.value)
-    assert told.startswith(f"{tree} has {3 * (LIMIT // 2) + 1:,} bytes in 4 files, and is too large packed")
+    assert told.startswith(f"{tree} has {3 * (LIMIT // 2) + 1:,} bytes in 4 files, too many for a package")
     assert f"less than {LIMIT:,} bytes" in told
     assert f"The largest in there: data/ ({3 * (LIMIT // 2):,}), a.py (1)." in told
     assert 'runtime_env={"excludes": [...]}' in told
     assert len(pack(tree, "data").data) < LIMIT
     with (tmp_path / "hole.py").open("wb") as file:
-        file.truncate(100 * LIMIT)  # which packs well
-    assert len(pack_module(tmp_path / "hole.py", LIMIT).data) < LIMIT
+        file.truncate(100 << 30)
+    with pytest.raises(RuntimeEnvSetupError, match=r"hole.py has 107,374,182,400 bytes"):
+        pack_module(tmp_path / "hole.py", LIMIT)
+    (tree / "data" / "2.bin").unlink()
+    with pytest.raises(RuntimeEnvSetupError, match="too many for a package"):  # with what a zip file adds
+        pack(tree)
 
 
 def test_what_cannot_be_packed_is_named(tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import sys
+import threading
 import zipfile
 from importlib import import_module
 from pathlib import Path
@@ -12,9 +15,10 @@ from typing import Any
 import pytest
 
 import raymq as ray
+from raymq import uploading
 from raymq.exceptions import RuntimeEnvSetupError
 from raymq.experimental.internal_kv import _internal_kv_exists, _internal_kv_list
-from tests.integration.conftest import CI_PATIENCE, Head
+from tests.integration.conftest import CI_PATIENCE, Head, counted, wait_until
 from tests.integration.proxy import Proxy
 
 pytestmark = pytest.mark.cluster
@@ -157,6 +161,75 @@ def test_the_same_contents_are_sent_once(cluster: Head, tree: Path, monkeypatch:
     assert other != uri
 
 
+def test_a_session_in_an_event_loop(cluster: Head, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raymq.api._default", None)
+
+    async def work() -> Any:
+        env = {"working_dir": str(tree)}
+        async with ray.aconnect(cluster.address, timeout=CI_PATIENCE, runtime_env=env):
+            return await look.remote()
+
+    assert asyncio.run(work())[1] == "some words"
+
+
+def test_one_that_is_called_off_leaves_nothing(cluster: Head, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raymq.api._default", None)
+    asked = threading.Event()
+    whole = uploading.uploaded
+
+    def watched(environment: Any, request: Any) -> Any:
+        asked.set()
+        return whole(environment, request)
+
+    monkeypatch.setattr(uploading, "uploaded", watched)
+
+    async def work() -> None:
+        connecting = ray.aconnect(cluster.address, timeout=CI_PATIENCE, runtime_env={"working_dir": str(tree)})
+        task = asyncio.ensure_future(connecting._open())
+        await asyncio.get_running_loop().run_in_executor(None, asked.wait, CI_PATIENCE)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    before = counted(cluster, "opened")
+    asyncio.run(work())
+    assert not ray.is_initialized()
+    assert counted(cluster, "opened") == before + 1  # that of the upload
+
+
+def test_a_named_session_and_a_detached_actor(
+    cluster: Head, tree: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.setattr("raymq.api._default", None)
+    options = {"session": "with files", "runtime_env": {"working_dir": str(tree)}}
+    session = cluster.connect(**options)
+    reader = Reader.options(name="reader", namespace="uploads", lifetime="detached").remote()
+    assert ray.get(reader.read.remote()) == (request.node.name, "some words")
+    session.detach()
+    with cluster.connect(**options) as again:
+        assert again.info.resumed
+        assert again.info.job_id == session.info.job_id
+        assert ray.get(look.remote())[0] == request.node.name
+    with cluster.connect():
+        found = ray.get_actor("reader", "uploads")
+        assert ray.get(found.read.remote()) == (request.node.name, "some words")
+        ray.kill(found)
+
+
+def test_a_session_that_starts_over_has_the_files_as_they_are(
+    cluster: Head, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raymq.api._default", None)
+    monkeypatch.chdir(tree)
+    with cluster.connect(runtime_env={"working_dir": "."}, reconnect="new") as session:
+        assert ray.get(look.remote())[1] == "some words"
+        monkeypatch.chdir("/")
+        (tree / "data" / "words.txt").write_text("other words")
+        os.kill(cluster.bridge_pid(session), signal.SIGKILL)
+        wait_until(lambda: "lost" in repr(session), "the session is lost")
+        assert ray.get(look.remote())[1] == "other words"
+
+
 def test_what_is_not_there_or_no_package(cluster: Head, session: ray.Session, tmp_path: Path) -> None:
     text = tmp_path / "text.zip"
     text.write_text("no zip file")
@@ -184,8 +257,8 @@ def test_a_package_that_is_too_large(session: ray.Session, tmp_path: Path) -> No
     limit = session.request("package_limit")
     assert limit > 100 << 20
     large = tmp_path / "large.zip"
-    with large.open("wb") as file:
-        file.seek(limit)  # a hole, which takes no room
+    with large.open("w+b") as file:
+        file.truncate(limit)  # a hole, which takes no room
         with zipfile.ZipFile(file, "a") as archive:
             archive.writestr("a", "")
     with pytest.raises(RuntimeEnvSetupError, match=rf"large.zip has .* bytes; a package has less than {limit:,}"):

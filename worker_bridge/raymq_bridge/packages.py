@@ -40,13 +40,9 @@ class Packages:
     """The packages of a session's tasks and actors: stored, and kept as long as this process lives."""
 
     def __init__(self) -> None:
+        self.operations: dict[str, Callable[..., Any]] = {"package_limit": limit, "package": self.package}
         self._kept: set[str] = set()
         self._lock = threading.Lock()
-
-    @property
-    def operations(self) -> dict[str, Callable[..., Any]]:
-        """What a client may ask for by name."""
-        return {"package_limit": limit, "package": self.package}
 
     def package(self, uri: str, data: bytes | None = None) -> Steps:
         """Keep a package, which is stored first if its data come along. An operation in steps.
