@@ -68,6 +68,7 @@ def pack_directory(
 
     Raises:
         RuntimeEnvSetupError: it is too large, or something in it cannot be read.
+        ValueError: so it is with a pattern.
     """
     try:
         at = root.stat()
@@ -129,7 +130,10 @@ def _walk(
         file = directory / name
         if file.is_file():
             lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-            ignored = [*ignored, _Ignored(Patterns(lines), prefix)]
+            try:
+                ignored = [*ignored, _Ignored(Patterns(lines), prefix)]
+            except ValueError as error:
+                raise ValueError(f"{file}: {error}") from None
     found = sorted(path.name for path in directory.iterdir())
     if not found and prefix:
         yield Entry(prefix, directory, directory.stat().st_mode, 0)

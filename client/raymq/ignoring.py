@@ -74,7 +74,10 @@ def _joined(segments: list[str], end: str) -> str:
     return "".join(parts) + end
 
 
-_TOKEN = re.compile(r"\\(?P<escaped>.)|\[(?P<no>!?)(?P<set>\]?[^\]]*)\]|(?P<wild>[*?])|(?P<plain>.)", re.DOTALL)
+_TOKEN = re.compile(
+    r"""\\(?P<escaped>.) | \[(?:(?P<no>!)|(?!!))(?P<set>\]?[^\]]+|\])\] | (?P<wild>[*?]) | (?P<plain>.)""",
+    re.DOTALL | re.VERBOSE,
+)
 
 
 def _glob(segment: str) -> str:

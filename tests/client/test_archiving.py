@@ -143,6 +143,9 @@ def test_what_cannot_be_packed_is_named(tmp_path: Path) -> None:
     with pytest.raises(RuntimeEnvSetupError, match=r"tree cannot be packed: .*/a/b/up is a link to a directory"):
         pack(tree)
     assert names(pack(tree, "up")) == ["a/b/c.py"]
+    (tree / "a" / ".gitignore").write_text("[z-a]")
+    with pytest.raises(ValueError, match=r"/a/.gitignore: '\[z-a\]' is no pattern"):
+        pack(tree)
     with pytest.raises(RuntimeEnvSetupError, match="nowhere cannot be packed"):
         pack(tmp_path / "nowhere")
     with pytest.raises(RuntimeEnvSetupError, match=r"nowhere.zip cannot be read"):

@@ -46,7 +46,7 @@ LINE = st.builds(
     lambda negated, root, segments, end: f"{negated}{root}{'/'.join(segments)}{end}",
     st.sampled_from(["", "", "!"]),
     st.sampled_from(["", "/"]),
-    st.lists(st.sampled_from([*NAMES, "*", "**", "?", "a*", "*.b", "[ab]", "[!a]", "[^a]", "[]a]", "\\*"]), min_size=1, max_size=3),
+    st.lists(st.sampled_from([*NAMES, "*", "**", "?", "a*", "*.b", "[ab]", "[!a]", "[^a]", "[]a]", "[]", "[]]", "[!]", "[!]a]", "[", "[a", "\\*"]), min_size=1, max_size=3),
     st.sampled_from(["", "", "/"]),
 )  # fmt: skip
 PATHS = st.lists(st.sampled_from(NAMES), min_size=1, max_size=4).map("/".join)

@@ -117,7 +117,7 @@ def describes():
 
 
 def packages_stay_that_are_pinned_again():
-    packages.PIN = 2
+    packages.PIN = 5
     kept, dropped = "gcs://_ray_pkg_kept.zip", "gcs://_ray_pkg_dropped.zip"
     keeper = packages.Packages()
     assert not keeper._package(dropped, None)
@@ -183,10 +183,12 @@ CHECKS = {
     "ray.experimental.internal_kv._internal_kv_get('webui:url', namespace='dashboard')": services._has_dashboard,
     "ray.util.state.common: StateSchema.asdict(), JobState.model_dump_json()": describes,
     "ray._private.runtime_env.packaging.GCS_STORAGE_MAX_SIZE": lambda: packages.limit() > 1 << 20,
-    "ray._private.runtime_env.packaging.package_exists(uri)": packages_stay_that_are_pinned_again,
+    "ray._private.runtime_env.packaging.pin_runtime_env_uri(uri, expiration_s)": packages_stay_that_are_pinned_again,
+    "ray._private.runtime_env.packaging.package_exists(uri)":
+        lambda: packages.packaging.package_exists("gcs://_ray_pkg_kept.zip")
+        and not packages.packaging.package_exists("gcs://_ray_pkg_other.zip"),
     "ray._private.runtime_env.packaging.upload_package_to_gcs(uri, data)":
         lambda: services.kv("get", "gcs://_ray_pkg_kept.zip") == b"kept",
-    "ray._private.runtime_env.packaging.pin_runtime_env_uri(uri, expiration_s)": packages_stay_that_are_pinned_again,
     "RAY_ENABLE_AUTO_CONNECT": starts_nothing_when_it_has_ended,  # the last one
 }
 told = {}
