@@ -28,9 +28,10 @@ class Patterns:
         self._rules: list[tuple[re.Pattern[str], bool]] = []
         for line in lines:
             pattern = line.strip()
-            if pattern and not pattern.startswith("#") and pattern != "/":
-                negated = pattern.startswith("!")
-                self._rules.append((_compiled(pattern[negated:], negated=negated), not negated))
+            negated = pattern.startswith("!")
+            pattern = pattern[negated:]
+            if pattern.strip("/") and (negated or not pattern.startswith("#")):
+                self._rules.append((_compiled(pattern, negated=negated), not negated))
 
     def exclude(self, path: str) -> bool:
         """Whether they leave out a path, which is relative to where they stand."""
