@@ -93,6 +93,7 @@ def test_all_four_packages_are_looked_at() -> None:
                 "raymq_bridge.holder",
                 "raymq_bridge.local_ray",
                 *DROPIN,
+                "raymq_bridge.packages",
             },
         ),
         ("joblib", {"raymq.util.joblib.ray_backend"}),
@@ -200,6 +201,7 @@ def test_importing_raymq_loads_next_to_nothing() -> None:
 def test_using_the_client_never_loads_the_head_nodes_packages() -> None:
     loaded = loaded_by("import raymq; [getattr(raymq, name) for name in raymq.__all__]")
     assert "raymq.session" in loaded
+    assert "raymq.uploading" not in loaded  # which only those need who upload files
     assert not loaded & {"ray", "structlog", "click", "rich", "psutil", "numpy", "joblib", *OURS[1:]}
 
 

@@ -18,6 +18,7 @@ import pytest
 from raymq import connection
 from raymq.protocol import codec, control, limits, messages, route, version
 from raymq.protocol.messages import Payload, Pickled, Put
+from raymq_bridge.packages import Packages
 from raymq_bridge.sharing import Sharing
 from raymq_bridge.shelf import Shelf
 from raymq_broker.bridges import ENTRY
@@ -375,7 +376,8 @@ def test_the_operations_of_requests_are_those_of_the_bridge() -> None:
     rows = table("operation", "arguments", "returns")
     faces = [BELONGINGS.with_name(name) for name in ("cluster.py", "services.py")]
     operations = [name for face in faces for name in keys(assigned(face, "OPERATIONS"))]
-    assert [row["operation"] for row in rows] == [*operations, *Shelf().operations, *Sharing().operations]
+    operations += [name for face in (Packages, Shelf, Sharing) for name in face().operations]
+    assert [row["operation"] for row in rows] == operations
 
 
 # --- limits

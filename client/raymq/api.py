@@ -66,8 +66,9 @@ def connect(
             None stands for ``$RAYMQ_ADDRESS``.
         timeout: seconds to wait for what waiting can heal: a broker that is not up yet, or has no bridge yet.
         namespace: the namespace of named actors; an anonymous one if left out.
-        runtime_env: as in ``ray.init``, for all tasks and actors of the session. The cluster must be able to make
-            it: a ``working_dir`` or ``py_modules`` on this machine is not uploaded.
+        runtime_env: as in ``ray.init``, for all tasks and actors of the session. A ``working_dir`` or ``py_modules``
+            on this machine are uploaded first, unless the cluster has them already, without what ``excludes`` and
+            ignore files name. That takes another short session, so a few seconds, and a place for it.
         log_to_driver: print here what the session's workers print.
         logging_config: how Python's logging writes in the session's tasks and actors.
         session: the name of the session. If there is one of this name on the broker, it is attached to, as
@@ -100,6 +101,8 @@ def connect(
         RayMismatch: another Ray is installed here than the cluster's.
         NoBridge: the broker has no bridge.
         NoCluster: the bridge has no cluster.
+        ValueError: nothing is where the ``runtime_env`` names a file of this machine, or no such thing.
+        RuntimeEnvSetupError: that is too large, or cannot be read.
         ModuleNotFoundError: the library of that compression is not installed here.
         LimitReached: the broker has as many sessions as it may.
         SessionAttached: another client is attached to the session of this name.

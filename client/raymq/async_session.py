@@ -56,7 +56,8 @@ class AsyncSession:
     ``get``, ``wait``, ``await ref`` and ``async for`` wait without a thread, however many there are at a time; the
     other methods wait in a few threads, each until it is done, also when its coroutine is cancelled. ``f.remote()`` is
     no coroutine, since it returns at once; but a large argument whose memory could be changed is sent first, as by
-    ``put``, so give it a reference: ``f.remote(await session.put(array))``.
+    ``put``, so give it a reference: ``f.remote(await session.put(array))``. So is, with the first call, what
+    the ``runtime_env`` of a function or class names of this machine.
 
     Attributes:
         session: the session itself, whose methods block.

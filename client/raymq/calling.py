@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -14,6 +15,7 @@ from raymq.generators import WINDOWS, ObjectRefGenerator
 from raymq.packing import type_name
 from raymq.protocol.messages import Call, Create, Define, Put, Task
 from raymq.refs import Held, Hold, ObjectRef
+from raymq.runtime_env import names_files
 
 if TYPE_CHECKING:
     from raymq.life import Life
@@ -83,7 +85,8 @@ class Calls:
             return number, b""
         options = self._options.get(callee)
         if options is None:
-            options = self._life.packer.pack_options(callee._overrides, callee._definition.name)
+            overrides = self._uploaded(callee._overrides)
+            options = self._life.packer.pack_options(overrides, callee._definition.name)
             self._options[callee] = options
         return number, options
 
@@ -91,6 +94,7 @@ class Calls:
         number = self._sent.get(definition)
         if number is not None:
             return number
+        options = self._uploaded(definition.options)  # without the lock, for that may take its time
         with self._defining:
             number = self._known.get(definition)
             if number is not None:
@@ -98,13 +102,25 @@ class Calls:
             number = self._known[definition] = next(self._numbers)
             try:
                 what = f"the remote {definition.kind} {definition.name}"
-                payload = self._life.packer.pack((definition.target, definition.options), lambda: what)
+                payload = self._life.packer.pack((definition.target, options), lambda: what)
                 self._life.post(Define(number, definition.kind, definition.name, payload), payload)
             except BaseException:
                 self._known.pop(definition, None)
                 raise
             self._sent[definition] = number
             return number
+
+    def _uploaded(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The same options; the cluster has what their runtime environment names of this machine."""
+        environment = options.get("runtime_env")
+        if not names_files(environment):
+            return options
+        uploading = import_module("raymq.uploading")  # which few programs need
+
+        def request(operation: str, *args: Any) -> Any:
+            return self._life.request(operation, args, {})
+
+        return {**options, "runtime_env": uploading.uploaded(environment, request)}
 
     def _new_hold(self) -> Hold:
         return Hold(next(self._numbers), self._life.dropped)

@@ -8,6 +8,7 @@ import queue
 import socket
 import sys
 import time
+from importlib import import_module
 from typing import Any
 
 from raymq import errors
@@ -24,6 +25,7 @@ from raymq.protocol import versions
 from raymq.protocol.codec import pack
 from raymq.protocol.limits import HELLO_MAX
 from raymq.protocol.version import PROTOCOL_NEWEST, PROTOCOL_OLDEST
+from raymq.runtime_env import names_files
 from raymq.session import Session
 from raymq.wire import Wire
 
@@ -56,14 +58,27 @@ class CalledOff(Exception):
 
 
 class Attempt:
-    """An attempt to open a session, which another thread may call off."""
+    """An attempt to open a session, with one handshake or several, which another thread may call off."""
 
     def __init__(self) -> None:
-        self.events: queue.SimpleQueue[Event | CalledOff] = queue.SimpleQueue()
+        self._called_off = False
+        self._events: queue.SimpleQueue[Event | CalledOff] = queue.SimpleQueue()
+
+    def next_handshake(self) -> queue.SimpleQueue[Event | CalledOff]:
+        """Where the events of the handshake that begins now are put.
+
+        Raises:
+            CalledOff: it was, meanwhile.
+        """
+        self._events = queue.SimpleQueue()  # first: of this and call_off() one sees what the other did
+        if self._called_off:
+            raise CalledOff
+        return self._events
 
     def call_off(self) -> None:
         """Have it raise ``CalledOff`` soon, and leave nothing behind. Too late if it has succeeded."""
-        self.events.put(CalledOff())
+        self._called_off = True
+        self._events.put(CalledOff())
 
 
 def open_session(
@@ -82,6 +97,9 @@ def open_session(
 ) -> Session:
     """Open a session; see ``raymq.connect``.
 
+    A runtime environment that names files of this machine has them uploaded first, through a session without one: the
+    environment belongs to the Ray job of the session, so it has to be there when that begins.
+
     Args:
         address: as there, like the others that have the same name.
         timeout: as there.
@@ -95,6 +113,9 @@ def open_session(
         dialect: what its things are to the program.
         any_version: whether the broker is not to compare versions: the caller does so.
     """
+    files = names_files(job.get("runtime_env"))
+    if files:
+        job = {**job, "runtime_env": import_module("raymq.uploading").located(job["runtime_env"])}
     _check_job(job)
     if reconnect not in ADVICE:
         raise ValueError(f'reconnect is "new" or None, not {reconnect!r}')
@@ -106,8 +127,17 @@ def open_session(
     def begin(session: Session) -> Life:
         life = Life(session, os.urandom(16), log_to_driver=log_to_driver)
         this = attempts.pop() if attempts else Attempt()  # only the first can be called off
-        _open_life(life, where, timeout, job, named, about, this.events)
+        ready = upload(this) if files else job
+        _open_life(life, where, timeout, ready, named, about, this.next_handshake())
         return life
+
+    def upload(this: Attempt) -> dict[str, Any]:
+        with open_session(
+            address, timeout=timeout, job={}, log_to_driver=False, program=program, compression=compression,
+            attempt=this, any_version=any_version,
+        ) as porter:  # fmt: skip
+            environment = import_module("raymq.uploading").uploaded(job["runtime_env"], porter.request)
+        return {**job, "runtime_env": environment}
 
     return Session(begin, reconnect, dialect)
 
@@ -162,23 +192,14 @@ def _check_job(job: dict[str, Any]) -> None:
     """Refuse a runtime environment that cannot be made on the other side.
 
     Raises:
-        ValueError: it holds what is no plain data, is too large, or names files of this machine.
+        ValueError: it holds what is no plain data, or is too large.
     """
-    environment = job.get("runtime_env") or {}
     try:
         size = len(pack(job))
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"runtime_env takes plain data (strings, numbers, lists, dicts): {error}") from None
     if size > HELLO_MAX // 2:
         raise ValueError(f"the runtime_env has {size:,} bytes; at most {HELLO_MAX // 2:,} travel in the handshake")
-    for key in ("working_dir", "py_modules"):
-        value = environment.get(key) or []
-        for path in [value] if isinstance(value, str) else value:
-            if "://" not in str(path):
-                raise ValueError(
-                    f"runtime_env {key}={path!r} is a path on this machine, which the cluster cannot read and raymq "
-                    "does not upload yet: give a URI (https://..., s3://..., gs://...) of a zip file"
-                )
 
 
 def _program() -> str:

@@ -10,6 +10,20 @@ SETUP_TIMEOUT = 600
 """Seconds that the cluster gets to make an environment, unless told otherwise."""
 
 
+def is_uri(value: Any) -> bool:
+    """Whether this names what the cluster gets by itself, and not what is on this machine."""
+    return "://" in str(value)
+
+
+def names_files(environment: Any) -> bool:
+    """Whether an environment names files of this machine, which are to be uploaded."""
+    if not isinstance(environment, dict):
+        return False
+    modules = environment.get("py_modules") or []
+    values = [environment.get("working_dir"), *(modules if isinstance(modules, list) else [modules])]
+    return any(value is not None and not is_uri(value) for value in values)
+
+
 class RuntimeEnvConfig(dict[str, Any]):
     """How an environment is made.
 
@@ -47,7 +61,7 @@ class RuntimeEnvConfig(dict[str, Any]):
 class RuntimeEnv(dict[str, Any]):
     """An environment: whatever ``runtime_env={...}`` may have. The cluster looks whether it can be made.
 
-    In tasks and actors it is Ray's own. What is on this machine (a ``working_dir``, say) is not uploaded.
+    In tasks and actors it is Ray's own.
 
     Args:
         fields: ``pip``, ``env_vars`` and so on; those that are None are left out.

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -395,4 +396,25 @@ def test_what_goes_is_released(cluster: Head) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         """,
+    )
+
+
+def test_a_working_directory_of_this_machine(cluster: Head, tmp_path: Path) -> None:
+    (tmp_path / "of_the_client.py").write_text("WORD = 'from this machine'\n")
+    (tmp_path / "data.txt").write_text("some data")
+    (tmp_path / "too.large").write_text("left out")
+    run(
+        cluster,
+        """
+        ray.init(HEAD, timeout=60, runtime_env={"working_dir": os.environ["FILES"], "excludes": ["*.large"]})
+
+        @ray.remote(num_cpus=0)
+        def look():
+            import of_the_client
+            return of_the_client.WORD, open("data.txt").read(), os.path.exists("too.large")
+
+        assert ray.get(look.remote()) == ("from this machine", "some data", False)
+        ray.shutdown()
+        """,
+        FILES=str(tmp_path),
     )

@@ -13,9 +13,9 @@ from tests.integration.conftest import HEAD_PYTHON, Head
 pytestmark = pytest.mark.cluster
 
 ASK = """
-import json, os, sys, threading
+import json, os, sys, threading, time
 from collections import deque
-from raymq_bridge import cluster, services
+from raymq_bridge import cluster, packages, services
 import ray
 import ray.util.queue
 from ray.util import scheduling_strategies as strategies
@@ -116,6 +116,19 @@ def describes():
     return [kind[0] for kind in kinds] == ["NodeState", "JobState"] and kinds[0][1]["node_id"] == node.node_id
 
 
+def packages_stay_that_are_pinned_again():
+    packages.PIN = 5
+    kept, dropped = "gcs://_ray_pkg_kept.zip", "gcs://_ray_pkg_dropped.zip"
+    keeper = packages.Packages()
+    assert not keeper._package(dropped, None)
+    assert keeper._package(kept, b"kept")
+    packages.packaging.pin_runtime_env_uri(dropped, expiration_s=packages.PIN)
+    packages.packaging.upload_package_to_gcs(dropped, b"dropped")
+    while packages.packaging.package_exists(dropped):
+        time.sleep(0.1)
+    return keeper._package(kept, None) and not keeper._package(dropped, None)
+
+
 def starts_nothing_when_it_has_ended():
     ray.shutdown()
     try:
@@ -175,6 +188,13 @@ CHECKS = {
     "ray.experimental.internal_kv._internal_kv_del(key, del_by_prefix, namespace)": lambda: stores()["del"] == 1,
     "ray.experimental.internal_kv._internal_kv_get('webui:url', namespace='dashboard')": services._has_dashboard,
     "ray.util.state.common: StateSchema.asdict(), JobState.model_dump_json()": describes,
+    "ray._private.runtime_env.packaging.GCS_STORAGE_MAX_SIZE": lambda: packages.limit() > 1 << 20,
+    "ray._private.runtime_env.packaging.pin_runtime_env_uri(uri, expiration_s)": packages_stay_that_are_pinned_again,
+    "ray._private.runtime_env.packaging.package_exists(uri)":
+        lambda: packages.packaging.package_exists("gcs://_ray_pkg_kept.zip")
+        and not packages.packaging.package_exists("gcs://_ray_pkg_other.zip"),
+    "ray._private.runtime_env.packaging.upload_package_to_gcs(uri, data)":
+        lambda: services.kv("get", "gcs://_ray_pkg_kept.zip") == b"kept",
     "RAY_ENABLE_AUTO_CONNECT": starts_nothing_when_it_has_ended,  # the last one
 }
 told = {}
@@ -183,7 +203,7 @@ for name, check in CHECKS.items():
         told[name] = bool(check())
     except Exception as error:
         told[name] = repr(error)
-print(json.dumps([[*cluster.INTERNALS, *services.INTERNALS], told]))
+print(json.dumps([[*cluster.INTERNALS, *services.INTERNALS, *packages.INTERNALS], told]))
 sys.stdout.flush()
 os._exit(0)
 """

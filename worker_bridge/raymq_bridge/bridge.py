@@ -26,6 +26,7 @@ from raymq_bridge import cluster, services
 from raymq_bridge.attachment import Attachment
 from raymq_bridge.link import Ended, Event, Link, LinkState, Opened, Reopened
 from raymq_bridge.membership import PLAIN, Joined, Membership
+from raymq_bridge.packages import Packages
 from raymq_bridge.sentry import Sentry
 from raymq_bridge.sharing import Sharing
 from raymq_bridge.shelf import Shelf
@@ -70,6 +71,7 @@ class Bridge:
         self._cluster_lost = ""
         self._job: dict[str, Any] = {}
         self._shelf = Shelf()
+        self._packages = Packages()
         self._sharing = Sharing()
         self._process = psutil.Process()
         self._next_report = 0.0
@@ -209,7 +211,8 @@ class Bridge:
         channel = self._link.channel
         if channel is None:
             return
-        operations = cluster.OPERATIONS | services.OPERATIONS | self._shelf.operations | self._sharing.operations
+        operations = cluster.OPERATIONS | services.OPERATIONS | self._packages.operations
+        operations |= self._shelf.operations | self._sharing.operations
         self._attachment = Attachment(channel, operations, self._waker.wake)
         self._attachment.start()
         self._log.info(event, session=channel.session.hex(), job_id=self._job["job_id"])

@@ -34,7 +34,7 @@ Steps = Generator[Any, Any, Any]
 # --- what takes a while
 
 
-def _apart(what: str, most: int, call: Callable[[], Any]) -> Steps:
+def apart(what: str, most: int, call: Callable[[], Any]) -> Steps:
     """Carry out a call that takes a while in a thread of its own. An operation in steps.
 
     Args:
@@ -67,7 +67,7 @@ TIMELINES_MAX = 4
 
 def timeline() -> Steps:
     """The events of the cluster's tasks. An operation in steps: Ray sleeps for a second in there."""
-    return _apart("timelines", TIMELINES_MAX, ray.timeline)
+    return apart("timelines", TIMELINES_MAX, ray.timeline)
 
 
 # --- the state of the cluster, as the dashboard tells it
@@ -101,7 +101,7 @@ def state(question: str, *args: Any, **kwargs: Any) -> Steps:
     """
     if question not in QUESTIONS:
         raise ValueError(f"ray.util.state has no {question!r}")
-    return _apart("questions", QUESTIONS_MAX, functools.partial(_ask_state, question, args, kwargs))
+    return apart("questions", QUESTIONS_MAX, functools.partial(_ask_state, question, args, kwargs))
 
 
 def _ask_state(question: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -156,7 +156,7 @@ def described(value: Any) -> tuple[str, dict[str, Any]] | None:
 def object_locations(references: list[Any], timeout_ms: int = -1) -> Steps:
     """Where objects are, by reference. An operation in steps: it may wait for each of them."""
     ask = functools.partial(ray.experimental.get_object_locations, references, timeout_ms)
-    return _apart("questions", QUESTIONS_MAX, ask)
+    return apart("questions", QUESTIONS_MAX, ask)
 
 
 # --- the key-value store
