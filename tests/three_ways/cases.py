@@ -351,10 +351,19 @@ def case_methods_are_checked():
         counter.add()
     with pytest.raises(TypeError):
         Counter()
-    if WAY == "thin":
-        return  # knows the names of methods only: what does not fit is the error of the call's value
     with pytest.raises(TypeError):
         counter.add.remote(1, 2, 3)
+
+
+def case_a_call_s_options_are_checked():
+    counter = Counter.remote()
+    with pytest.raises(TypeError, match="unexpected keyword argument 'nonsense'"):
+        counter.add.options(nonsense=1).remote()
+    with pytest.raises(ValueError, match="num_returns must be >= 0"):
+        counter.add.options(num_returns=-1).remote()
+    with pytest.raises(ValueError, match="not a generator function"):
+        counter.add.options(num_returns="streaming").remote()
+    assert ray.get(counter.add.options(name="named", num_returns=1).remote()) == 1
 
 
 def case_handles_are_known_again():
