@@ -257,27 +257,27 @@ def put(value: T) -> ObjectRef[T]:
 
 
 @overload
-def get(refs: ObjectRef[T], *, timeout: float | None = None) -> T: ...
+def get(object_refs: ObjectRef[T], *, timeout: float | None = None) -> T: ...
 
 
 @overload
-def get(refs: Sequence[ObjectRef[T]], *, timeout: float | None = None) -> list[T]: ...
+def get(object_refs: Sequence[ObjectRef[T]], *, timeout: float | None = None) -> list[T]: ...
 
 
 @overload
-def get(refs: ObjectRefGenerator[T], *, timeout: float | None = None) -> ObjectRefGenerator[T]: ...
+def get(object_refs: ObjectRefGenerator[T], *, timeout: float | None = None) -> ObjectRefGenerator[T]: ...
 
 
-def get(refs: Any, *, timeout: float | None = None) -> Any:
+def get(object_refs: Any, *, timeout: float | None = None) -> Any:
     """``Session.get`` of the default session."""
-    return current_session().get(refs, timeout=timeout)
+    return current_session().get(object_refs, timeout=timeout)
 
 
 def wait(
-    refs: list[Waitable], *, num_returns: int = 1, timeout: float | None = None, fetch_local: bool = True
+    ray_waitables: list[Waitable], *, num_returns: int = 1, timeout: float | None = None, fetch_local: bool = True
 ) -> tuple[list[Waitable], list[Waitable]]:
     """``Session.wait`` of the default session."""
-    return current_session().wait(refs, num_returns=num_returns, timeout=timeout, fetch_local=fetch_local)
+    return current_session().wait(ray_waitables, num_returns=num_returns, timeout=timeout, fetch_local=fetch_local)
 
 
 def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
@@ -285,9 +285,11 @@ def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
     current_session().kill(actor, no_restart=no_restart)
 
 
-def cancel(ref: ObjectRef[Any] | ObjectRefGenerator[Any], *, force: bool = False, recursive: bool = True) -> None:
+def cancel(
+    ray_waitable: ObjectRef[Any] | ObjectRefGenerator[Any], *, force: bool = False, recursive: bool = True
+) -> None:
     """``Session.cancel`` of the default session."""
-    current_session().cancel(ref, force=force, recursive=recursive)
+    current_session().cancel(ray_waitable, force=force, recursive=recursive)
 
 
 def get_actor(name: str, namespace: str | None = None) -> ActorHandle:

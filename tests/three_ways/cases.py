@@ -238,6 +238,13 @@ def case_put_and_get():
     assert ray.get([]) == []
 
 
+def case_arguments_by_name():
+    ref = ray.put(value=3)
+    assert ray.get(object_refs=ref, timeout=60) == 3
+    assert ray.wait(ray_waitables=[ref], num_returns=1, timeout=60, fetch_local=True) == ([ref], [])
+    ray.cancel(ray_waitable=add.remote(1), force=False, recursive=True)
+
+
 def case_arrays():
     import numpy
 
