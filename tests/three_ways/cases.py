@@ -132,6 +132,23 @@ def case_functions_and_classes_as_arguments():
     assert ray.get(call.remote(add, Counter)) == (2, 4)
 
 
+def case_functions_and_classes_as_values():
+    @ray.remote(num_cpus=0)
+    def make(base):
+        @ray.remote(num_cpus=0)
+        def plus(n):
+            return n if n > 10 * base else ray.get(plus.remote(n + base))
+
+        return {"function": plus, "class": Counter}
+
+    made = ray.get(make.remote(2))
+    assert isinstance(made["function"], part("remote_function").RemoteFunction)
+    assert isinstance(made["class"], part("actor").ActorClass)
+    assert ray.get(made["function"].options(num_cpus=0.5).remote(1)) == 21
+    assert ray.get(made["class"].remote(3).add.remote()) == 4
+    assert ray.get(ray.get(ray.put(add)).remote(1)) == 2
+
+
 def case_captured_references_and_actors():
     ref, counter = ray.put(5), Counter.remote()
 

@@ -46,6 +46,8 @@ INTERNALS = (
     "ObjectRefGenerator._generator_ref",
     "ObjectRefGenerator.worker.core_worker.peek_object_ref_stream(generator_ref)",
     "ActorHandle._ray_actor_creation_function_descriptor.class_name",
+    "RemoteFunction: _function, _default_options, _is_cross_language",
+    "ActorClass: __ray_metadata__.modified_class.__ray_actor_class__, _default_options",
     "ActorHandle._actor_id",
     "ray._private.ray_logging.global_worker_stdstream_dispatcher",
     "ray._private.worker.print_worker_logs",
@@ -215,6 +217,15 @@ def is_reference(value: Any) -> bool:
 def is_actor(value: Any) -> bool:
     """Whether this is a handle to an actor."""
     return isinstance(value, ray.actor.ActorHandle)
+
+
+def definition(value: Any) -> tuple[Any, dict[str, Any]] | None:
+    """What was decorated, and the options: of a remote function or an actor class; None for anything else."""
+    if isinstance(value, ray.remote_function.RemoteFunction) and not value._is_cross_language:
+        return value._function, value._default_options
+    if isinstance(value, ray.actor.ActorClass) and value.__ray_metadata__.modified_class is not None:
+        return value.__ray_metadata__.modified_class.__ray_actor_class__, value._default_options
+    return None
 
 
 def identity(value: Any) -> bytes:
