@@ -350,6 +350,13 @@ def case_generators_of_actors_and_in_coroutines():
     assert asyncio.run(main()) == [0, 1, 2]
 
 
+def case_a_generator_whose_references_come_at_its_end():
+    with pytest.warns(Warning, match="'dynamic' is deprecated"):
+        values = ray.get(count.options(num_returns="dynamic").remote(3))
+    assert isinstance(values, ray.DynamicObjectRefGenerator)
+    assert [ray.get(ref) for ref in values] == [0, 1, 2]
+
+
 def case_waiting_for_a_generator():
     generator = count.remote(2)
     assert ray.wait([generator], timeout=60)[0] == [generator]
@@ -563,10 +570,7 @@ def case_helpers():
     assert sorted(util.map_unordered(add, range(5))) == [1, 2, 3, 4, 5]
 
 
-# --- what only Ray has, and a thin client not
-
-
-def case_ray_has_pools():
+def case_pools():
     with part("util.multiprocessing").Pool(2, ray_remote_args={"num_cpus": 0}) as pool:
         assert pool.map(abs, [-1, 2, -3]) == [1, 2, 3]
         assert pool.apply_async(divmod, (7, 2)).get(timeout=60) == (3, 1)
@@ -575,6 +579,21 @@ def case_ray_has_pools():
         assert pool.starmap(divmod, [(7, 2), (9, 3)]) == [(3, 1), (3, 0)]
         with pytest.raises(ZeroDivisionError):
             pool.apply(divmod, (1, 0))
+
+
+def case_the_key_value_store():
+    store, space = part("experimental.internal_kv"), f"test-{WAY}"
+    assert store._internal_kv_initialized()
+    assert store._internal_kv_put("key", "value", namespace=space) is False
+    assert store._internal_kv_put(b"key", b"other", overwrite=False, namespace=space) is True
+    assert store._internal_kv_get("key", namespace=space) == b"value"
+    assert store._internal_kv_exists("key", namespace=space)
+    assert store._internal_kv_list("k", namespace=space) == [b"key"]
+    assert store._internal_kv_del("key", namespace=space) == 1
+    assert store._internal_kv_get("key", namespace=space) is None
+
+
+# --- what only Ray has, and a thin client not
 
 
 def case_ray_has_graphs_of_functions():
@@ -592,18 +611,6 @@ def case_ray_has_graphs_of_actors():
     with part("dag").InputNode() as given:
         graph = actor.add.bind(given)
     assert [ray.get(graph.execute(1)), ray.get(graph.execute(2))] == [11, 13]
-
-
-def case_ray_has_its_key_value_store():
-    store, space = part("experimental.internal_kv"), f"test-{WAY}"
-    assert store._internal_kv_initialized()
-    assert store._internal_kv_put("key", "value", namespace=space) is False
-    assert store._internal_kv_put(b"key", b"other", overwrite=False, namespace=space) is True
-    assert store._internal_kv_get("key", namespace=space) == b"value"
-    assert store._internal_kv_exists("key", namespace=space)
-    assert store._internal_kv_list("k", namespace=space) == [b"key"]
-    assert store._internal_kv_del("key", namespace=space) == 1
-    assert store._internal_kv_get("key", namespace=space) is None
 
 
 def case_ray_has_its_own_classes():
