@@ -160,6 +160,8 @@ def init(
         ValueError: an option that a session on a running cluster cannot have.
         ConnectError: as in ``connect``.
     """
+    if options.get("job_config") is not None:
+        raise ValueError("init() takes no job_config: give it the namespace and the runtime_env themselves")
     check_init_options(options)
     if is_initialized():
         if ignore_reinit_error:

@@ -110,8 +110,12 @@ def test_init(cluster: Head, no_default: None) -> None:
         ray.shutdown()
     with pytest.raises(ValueError, match="num_cpus is for starting a cluster"):
         ray.init(cluster.address, num_cpus=2)
+    with pytest.raises(ValueError, match="enable_resource_isolation is for starting a cluster"):
+        ray.init(cluster.address, local_mode=False, enable_resource_isolation=True)
     with pytest.raises(ValueError, match="no option 'colour'"):
         ray.init(cluster.address, colour="red")
+    with pytest.raises(ValueError, match="takes no job_config"):
+        ray.init(cluster.address, job_config=object())
 
 
 def test_client_builder(cluster: Head, no_default: None) -> None:

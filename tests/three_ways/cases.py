@@ -499,6 +499,11 @@ def case_the_runtime_context():
     assert context.get_actor_id() is None
     assert context.get_task_id() is None
     assert ":" in context.gcs_address
+    assert context.get_accelerator_ids()["GPU"] == []
+    if hasattr(part("runtime_context").RuntimeContext, "get_node_labels"):  # older Rays have neither
+        assert context.get_node_labels()["ray.io/node-id"] == context.get_node_id()
+        with pytest.raises(RuntimeError):
+            context.is_canceled()
 
 
 # --- ray.util

@@ -425,7 +425,7 @@ def cancel(reference: Any, *, force: bool = False, recursive: bool = True) -> No
 
 CONTEXT = frozenset({
     "get_job_id", "get_node_id", "namespace", "get_worker_id", "get_temp_dir", "get_session_name", "gcs_address",
-    "get_runtime_env_string", "should_capture_child_tasks_in_placement_group", "get_accelerator_ids",
+    "get_runtime_env_string", "should_capture_child_tasks_in_placement_group", "get_accelerator_ids", "get_node_labels",
 })  # fmt: skip
 """What a driver's runtime context can tell."""
 

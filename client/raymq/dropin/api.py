@@ -226,6 +226,15 @@ class Driver:
         return ray.PlacementGroupID.nil()
 
     @property
+    def current_node_labels(self) -> dict[str, str]:
+        """The labels of the driver's node."""
+        return self._told.get_node_labels()
+
+    def get_accelerator_ids_for_accelerator_resource(self, resource_name: str, resource_regex: str) -> list[str]:
+        """A driver has been given no accelerators."""
+        return []
+
+    @property
     def namespace(self) -> str:
         """The namespace of named actors."""
         return self._told.namespace
