@@ -30,6 +30,9 @@ T = TypeVar("T")
 CONNECT_TIMEOUT = 10.0
 """Seconds that ``connect`` waits unless it is told otherwise."""
 
+OWN_OPTIONS = ("timeout", "session", "takeover", "ttl", "compression")
+"""What ``init`` takes beside Ray's options, as ``connect`` does."""
+
 _default: Session | None = None
 _default_lock = threading.Lock()
 
@@ -63,7 +66,7 @@ def connect(
 
     Args:
         address: ``HOST``, ``HOST:PORT`` or ``raymq://HOST:PORT`` of the broker; the port is 10001 if it is left out.
-            None stands for ``$RAYMQ_ADDRESS``.
+            None stands for ``$RAYMQ_ADDRESS``, or for ``$RAY_ADDRESS`` if that begins with ``raymq://``.
         timeout: seconds to wait for what waiting can heal: a broker that is not up yet, or has no bridge yet.
         namespace: the namespace of named actors; an anonymous one if left out.
         runtime_env: as in ``ray.init``, for all tasks and actors of the session. The cluster must be able to make
@@ -153,7 +156,7 @@ def init(
         logging_config: as in ``connect``.
         reconnect: as in ``connect``.
         ignore_reinit_error: return the session that is open already instead of raising an error.
-        options: what else ``ray.init`` takes. What only makes sense for a new cluster is refused.
+        options: what else ``connect`` takes, or ``ray.init``. What only makes sense for a new cluster is refused.
 
     Raises:
         RuntimeError: there is a session already.
@@ -162,6 +165,7 @@ def init(
     """
     if options.get("job_config") is not None:
         raise ValueError("init() takes no job_config: give it the namespace and the runtime_env themselves")
+    own = {name: options.pop(name) for name in OWN_OPTIONS if name in options}
     check_init_options(options)
     if is_initialized():
         if ignore_reinit_error:
@@ -174,6 +178,7 @@ def init(
         log_to_driver=log_to_driver,
         logging_config=logging_config,
         reconnect=reconnect,
+        **own,
     )
 
 

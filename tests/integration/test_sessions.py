@@ -100,9 +100,10 @@ def test_connect_sets_the_default(cluster: Head, no_default: None) -> None:
 
 
 def test_init(cluster: Head, no_default: None) -> None:
-    session = ray.init(f"raymq://{cluster.address}", namespace="by init", logging_level="info")
+    session = ray.init(f"raymq://{cluster.address}", namespace="by init", logging_level="info", session="i", timeout=60)
     try:
         assert session.info.namespace == "by init"
+        assert session.name == "i"
         with pytest.raises(RuntimeError, match="twice"):
             ray.init(cluster.address)
         assert ray.init(cluster.address, ignore_reinit_error=True) is session
