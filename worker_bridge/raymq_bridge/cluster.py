@@ -438,6 +438,20 @@ def runtime_context(name: str) -> Any:
     return told() if callable(told) else told
 
 
+def placement_group(bundles: Any, *args: Any, **kwargs: Any) -> Any:
+    """Reserve resources.
+
+    Raises:
+        ValueError: less than nothing of one is wanted. Ray would take that for more than the node has, and its raylet
+            would end, and with it the sessions of all clients.
+    """
+    for bundle in bundles if isinstance(bundles, list) else ():
+        for name, amount in bundle.items() if isinstance(bundle, dict) else ():
+            if isinstance(amount, int | float) and amount < 0:
+                raise ValueError(f"The quantity of resource {name} cannot be negative")
+    return ray.util.placement_group(bundles, *args, **kwargs)
+
+
 def placement_group_ready(group: Any) -> Any:
     """A reference that is ready when a placement group is."""
     return group.ready()
@@ -485,7 +499,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "runtime_context": runtime_context,
     "node_ip_address": ray.util.get_node_ip_address,
     "queue": ray.util.queue.Queue,
-    "placement_group": ray.util.placement_group,
+    "placement_group": placement_group,
     "placement_group_ready": placement_group_ready,
     "remove_placement_group": ray.util.remove_placement_group,
     "get_placement_group": ray.util.get_placement_group,
