@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 from raymq.actors import ActorClass, ActorHandle, ActorMethod
 from raymq.functions import Callee, Definition, RemoteFunction
 from raymq.generators import WINDOWS, ObjectRefGenerator
+from raymq.options import check_strategy
 from raymq.packing import type_name
 from raymq.protocol.messages import Call, Create, Define, Put, Task
 from raymq.refs import Held, Hold, ObjectRef
@@ -83,6 +84,7 @@ class Calls:
             return number, b""
         options = self._options.get(callee)
         if options is None:
+            check_strategy(callee._overrides)
             options = self._life.packer.pack_options(callee._overrides, callee._definition.name)
             self._options[callee] = options
         return number, options
@@ -91,6 +93,7 @@ class Calls:
         number = self._sent.get(definition)
         if number is not None:
             return number
+        check_strategy(definition.options)
         with self._defining:
             number = self._known.get(definition)
             if number is not None:

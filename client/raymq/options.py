@@ -172,6 +172,20 @@ def _check_placement(options: dict[str, Any]) -> None:
         )
 
 
+def check_strategy(options: dict[str, Any]) -> None:
+    """Refuse the name of a scheduling strategy that there is not: when it is first called, as Ray does.
+
+    Raises:
+        ValueError: that is it.
+    """
+    strategy = options.get("scheduling_strategy")
+    if isinstance(strategy, str) and strategy not in ("DEFAULT", "SPREAD"):
+        raise ValueError(
+            f"Invalid scheduling_strategy value {strategy}. Valid values are "
+            '["DEFAULT" | "SPREAD" | PlacementGroupSchedulingStrategy | NodeAffinitySchedulingStrategy]'
+        )
+
+
 def check_task(options: dict[str, Any], overrides: dict[str, Any], function: Callable[..., Any]) -> None:
     """Refuse what Ray refuses of a remote function.
 

@@ -73,6 +73,10 @@ def case_options():
     assert ray.get([one, two]) == [1, 2]
     with pytest.raises(ValueError):
         add.options(nonsense=1).remote(1)
+    for callee in (add, Counter):
+        with pytest.raises(ValueError, match="Invalid scheduling_strategy value NEAR"):
+            callee.options(scheduling_strategy="NEAR").remote(1)
+    assert ray.get(add.options(scheduling_strategy="SPREAD").remote(1)) == 2
 
 
 def case_num_returns():
