@@ -81,3 +81,14 @@ def test_a_row_tells_the_truth(section: str, name: str, answer: str, remark: str
 def test_what_is_not_on_a_client_is_in_the_tables() -> None:
     rows = {f"{section}.{name}".partition(".")[2] for section, name, answer, _ in ROWS if answer == ANSWERS[-1]}
     assert rows == set(ABSENT)
+
+
+@pytest.mark.parametrize("name", ["cancel", "get", "get_actor", "kill", "put", "timeline", "wait"])
+def test_arguments_have_ray_s_names(name: str) -> None:
+    """In the module and in both kinds of session; those that begin with an underscore are told of in the table."""
+    theirs = inspect.signature(getattr(pytest.importorskip("ray"), name)).parameters
+    wanted = [(one.name, one.kind) for one in theirs.values() if not one.name.startswith("_")]
+    raymq = import_module("raymq")
+    for ours in (getattr(raymq, name), getattr(raymq.Session, name), getattr(raymq.AsyncSession, name)):
+        given = inspect.signature(ours).parameters.values()
+        assert [(one.name, one.kind) for one in given if one.name != "self"] == wanted

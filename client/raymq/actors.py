@@ -111,7 +111,7 @@ class ActorHandle(Held):
         return cast(Listed, self._life.request("signatures", (self,), {}, held=self))
 
     def __repr__(self) -> str:
-        return f"Actor({self._class_name}, {self.hex()})"
+        return f"Actor({self._class_name}, {self._id().hex()})"
 
 
 class ActorMethod:

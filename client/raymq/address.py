@@ -32,21 +32,30 @@ def parse(address: str | None) -> Address:
     """Read ``HOST``, ``HOST:PORT``, ``[IPV6]:PORT``, each with or without ``raymq://`` before it.
 
     Args:
-        address: what the user wrote; None or empty stands for ``$RAYMQ_ADDRESS``.
+        address: what the user wrote; None or empty stands for ``$RAYMQ_ADDRESS``, or for ``$RAY_ADDRESS`` if that
+            begins with ``raymq://``.
 
     Raises:
         AddressError: there is none, or it cannot be read.
     """
-    text = address or os.environ.get(ENVIRONMENT, "")
+    text = address or os.environ.get(ENVIRONMENT) or _rays_own()
     if not text:
         raise AddressError(f'connect() needs an address, as in connect("head:{PORT}"), or ${ENVIRONMENT} set to one')
     if text.startswith("ray://"):
         raise AddressError(f"{text!r} is an address of Ray Client; a raymq broker's is raymq://HOST:PORT")
+    if text in ("auto", "local"):
+        raise AddressError(f"{text!r} means a cluster on this machine, to Ray: write the broker's HOST:PORT")
     match = _ADDRESS.fullmatch(text)
     port = int(match["port"] or PORT) if match else 0
     if match is None or not 0 < port < 1 << 16:
         raise AddressError(f"{text!r} is no address: write HOST:PORT, raymq://HOST:PORT or [IPV6]:PORT")
     return Address(match["ipv6"] or match["host"], port)
+
+
+def _rays_own() -> str:
+    """What an installed Ray would hand to raymq."""
+    text = os.environ.get("RAY_ADDRESS", "")
+    return text if text.startswith("raymq://") else ""
 
 
 def resolve(address: Address) -> tuple[str, bool]:

@@ -30,6 +30,9 @@ T = TypeVar("T")
 CONNECT_TIMEOUT = 10.0
 """Seconds that ``connect`` waits unless it is told otherwise."""
 
+OWN_OPTIONS = ("timeout", "session", "takeover", "ttl", "compression")
+"""What ``init`` takes beside Ray's options, as ``connect`` does."""
+
 _default: Session | None = None
 _default_lock = threading.Lock()
 
@@ -63,7 +66,7 @@ def connect(
 
     Args:
         address: ``HOST``, ``HOST:PORT`` or ``raymq://HOST:PORT`` of the broker; the port is 10001 if it is left out.
-            None stands for ``$RAYMQ_ADDRESS``.
+            None stands for ``$RAYMQ_ADDRESS``, or for ``$RAY_ADDRESS`` if that begins with ``raymq://``.
         timeout: seconds to wait for what waiting can heal: a broker that is not up yet, or has no bridge yet.
         namespace: the namespace of named actors; an anonymous one if left out.
         runtime_env: as in ``ray.init``, for all tasks and actors of the session. A ``working_dir`` or ``py_modules``
@@ -156,13 +159,16 @@ def init(
         logging_config: as in ``connect``.
         reconnect: as in ``connect``.
         ignore_reinit_error: return the session that is open already instead of raising an error.
-        options: what else ``ray.init`` takes. What only makes sense for a new cluster is refused.
+        options: what else ``connect`` takes, or ``ray.init``. What only makes sense for a new cluster is refused.
 
     Raises:
         RuntimeError: there is a session already.
         ValueError: an option that a session on a running cluster cannot have.
         ConnectError: as in ``connect``.
     """
+    if options.get("job_config") is not None:
+        raise ValueError("init() takes no job_config: give it the namespace and the runtime_env themselves")
+    own = {name: options.pop(name) for name in OWN_OPTIONS if name in options}
     check_init_options(options)
     if is_initialized():
         if ignore_reinit_error:
@@ -175,6 +181,7 @@ def init(
         log_to_driver=log_to_driver,
         logging_config=logging_config,
         reconnect=reconnect,
+        **own,
     )
 
 
@@ -231,8 +238,13 @@ def is_initialized() -> bool:
     return _default is not None and _default.is_open
 
 
-def shutdown() -> None:
-    """Close the default session; does nothing if there is none."""
+def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = False) -> None:
+    """Close the default session; does nothing if there is none.
+
+    Args:
+        wait_for_processes: has no effect, as with Ray Client: there are no processes of Ray's on this side.
+        _exiting_interpreter: the same.
+    """
     global _default
     with _default_lock:
         session, _default = _default, None
@@ -260,27 +272,27 @@ def put(value: T) -> ObjectRef[T]:
 
 
 @overload
-def get(refs: ObjectRef[T], *, timeout: float | None = None) -> T: ...
+def get(object_refs: ObjectRef[T], *, timeout: float | None = None) -> T: ...
 
 
 @overload
-def get(refs: Sequence[ObjectRef[T]], *, timeout: float | None = None) -> list[T]: ...
+def get(object_refs: Sequence[ObjectRef[T]], *, timeout: float | None = None) -> list[T]: ...
 
 
 @overload
-def get(refs: ObjectRefGenerator[T], *, timeout: float | None = None) -> ObjectRefGenerator[T]: ...
+def get(object_refs: ObjectRefGenerator[T], *, timeout: float | None = None) -> ObjectRefGenerator[T]: ...
 
 
-def get(refs: Any, *, timeout: float | None = None) -> Any:
+def get(object_refs: Any, *, timeout: float | None = None) -> Any:
     """``Session.get`` of the default session."""
-    return current_session().get(refs, timeout=timeout)
+    return current_session().get(object_refs, timeout=timeout)
 
 
 def wait(
-    refs: list[Waitable], *, num_returns: int = 1, timeout: float | None = None, fetch_local: bool = True
+    ray_waitables: list[Waitable], *, num_returns: int = 1, timeout: float | None = None, fetch_local: bool = True
 ) -> tuple[list[Waitable], list[Waitable]]:
     """``Session.wait`` of the default session."""
-    return current_session().wait(refs, num_returns=num_returns, timeout=timeout, fetch_local=fetch_local)
+    return current_session().wait(ray_waitables, num_returns=num_returns, timeout=timeout, fetch_local=fetch_local)
 
 
 def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
@@ -288,9 +300,11 @@ def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
     current_session().kill(actor, no_restart=no_restart)
 
 
-def cancel(ref: ObjectRef[Any] | ObjectRefGenerator[Any], *, force: bool = False, recursive: bool = True) -> None:
+def cancel(
+    ray_waitable: ObjectRef[Any] | ObjectRefGenerator[Any], *, force: bool = False, recursive: bool = True
+) -> None:
     """``Session.cancel`` of the default session."""
-    current_session().cancel(ref, force=force, recursive=recursive)
+    current_session().cancel(ray_waitable, force=force, recursive=recursive)
 
 
 def get_actor(name: str, namespace: str | None = None) -> ActorHandle:

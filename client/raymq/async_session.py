@@ -116,17 +116,19 @@ class AsyncSession:
             return self.session.remote(*args, **options)
 
     @overload
-    async def get(self, refs: ObjectRef[T], *, timeout: float | None = None) -> T: ...
+    async def get(self, object_refs: ObjectRef[T], *, timeout: float | None = None) -> T: ...
 
     @overload
-    async def get(self, refs: Sequence[ObjectRef[T]], *, timeout: float | None = None) -> list[T]: ...
+    async def get(self, object_refs: Sequence[ObjectRef[T]], *, timeout: float | None = None) -> list[T]: ...
 
     @overload
-    async def get(self, refs: ObjectRefGenerator[T], *, timeout: float | None = None) -> ObjectRefGenerator[T]: ...
+    async def get(
+        self, object_refs: ObjectRefGenerator[T], *, timeout: float | None = None
+    ) -> ObjectRefGenerator[T]: ...
 
-    async def get(self, refs: Any, *, timeout: float | None = None) -> Any:
+    async def get(self, object_refs: Any, *, timeout: float | None = None) -> Any:
         """As ``Session.get``."""
-        values = await in_loop(self.session._get(refs, timeout, LoopWaiter))
+        values = await in_loop(self.session._get(object_refs, timeout, LoopWaiter))
         return values()
 
     async def put(self, value: T) -> ObjectRef[T]:
@@ -138,14 +140,16 @@ class AsyncSession:
 
     async def wait(
         self,
-        refs: list[Waitable],
+        ray_waitables: list[Waitable],
         *,
         num_returns: int = 1,
         timeout: float | None = None,
         fetch_local: bool = True,
     ) -> tuple[list[Waitable], list[Waitable]]:
         """As ``Session.wait``."""
-        return await in_loop(self.session._wait(refs, num_returns, timeout, LoopWaiter, fetch_local=fetch_local))
+        return await in_loop(
+            self.session._wait(ray_waitables, num_returns, timeout, LoopWaiter, fetch_local=fetch_local)
+        )
 
     kill = _in_a_thread(Session.kill)
     cancel = _in_a_thread(Session.cancel)

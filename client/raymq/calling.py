@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 from raymq.actors import ActorClass, ActorHandle, ActorMethod
 from raymq.functions import Callee, Definition, RemoteFunction
 from raymq.generators import WINDOWS, ObjectRefGenerator
+from raymq.options import check_strategy
 from raymq.packing import type_name
 from raymq.protocol.messages import Call, Create, Define, Put, Task
 from raymq.refs import Held, Hold, ObjectRef
@@ -85,6 +86,7 @@ class Calls:
             return number, b""
         options = self._options.get(callee)
         if options is None:
+            check_strategy(callee._overrides)
             overrides = self._uploaded(callee._overrides)
             options = self._life.packer.pack_options(overrides, callee._definition.name)
             self._options[callee] = options
@@ -94,6 +96,7 @@ class Calls:
         number = self._sent.get(definition)
         if number is not None:
             return number
+        check_strategy(definition.options)
         options = self._uploaded(definition.options)  # without the lock, for that may take its time
         with self._defining:
             number = self._known.get(definition)

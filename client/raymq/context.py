@@ -85,6 +85,10 @@ class RuntimeContext:
         """The ids of the accelerators that the driver may use, by resource: none of any."""
         return dict(self._ask("get_accelerator_ids"))
 
+    def get_node_labels(self) -> dict[str, str]:
+        """The labels of the driver's node."""
+        return dict(self._ask("get_node_labels"))
+
     @property
     def _info(self) -> SessionInfo:
         life = self._session._lives.for_call((), {})
@@ -135,6 +139,14 @@ class RuntimeContext:
             AssertionError: always, as in Ray.
         """
         _only_on_workers("was_current_actor_reconstructed")
+
+    def is_canceled(self) -> NoReturn:
+        """Only there in tasks.
+
+        Raises:
+            RuntimeError: always, as in Ray.
+        """
+        raise RuntimeError("is_canceled() tells a task whether it was cancelled: call it in a remote function")
 
     def get_assigned_resources(self) -> NoReturn:
         """Only there in tasks and actors.

@@ -28,13 +28,14 @@ def decorate(choose: Callable[[], Session], args: Sequence[Any], options: dict[s
         ValueError: an option is unknown.
     """
     if len(args) == 1 and not options:
-        return _decorate_with(choose, {}, args[0])
+        return decorated(choose, {}, args[0])
     if args or not options:
         raise TypeError("@remote decorates a function or a class; options are keywords, as in @remote(num_cpus=2)")
-    return functools.partial(_decorate_with, choose, options)
+    return functools.partial(decorated, choose, options)
 
 
-def _decorate_with(choose: Callable[[], Session], options: dict[str, Any], target: Any) -> Any:
+def decorated(choose: Callable[[], Session], options: dict[str, Any], target: Any) -> Any:
+    """The same, once both are known."""
     if isinstance(target, type):
         return make_actor_class(target, options, choose)
     if isinstance(target, FunctionType):

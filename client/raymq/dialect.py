@@ -5,11 +5,12 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from raymq import exceptions, pickling, remote_errors
+from raymq import decorating, exceptions, pickling, remote_errors
 
 if TYPE_CHECKING:
     from raymq.actors import ActorHandle
     from raymq.refs import ObjectRef
+    from raymq.session import Session
 
 
 class Dialect:
@@ -32,6 +33,10 @@ class Dialect:
     def actor(self, handle: ActorHandle) -> Any:
         """An actor's handle that has come with a value."""
         return handle
+
+    def remote(self, session: Session, target: Any, options: dict[str, Any]) -> Any:
+        """A remote function or an actor class that has come with a value."""
+        return decorating.decorated(lambda: session, options, target)
 
     def error(self, description: dict[str, Any], cause: BaseException | None) -> BaseException:
         """An error that was described on the other side; see ``remote_errors.from_description``."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 from raymq.errors import ObjectLost, SessionError
 from raymq.protocol.messages import HELD_BACK, STREAMING, Next
-from raymq.refs import Held, Hold, ObjectRef, T_co
+from raymq.refs import Hold, Identified, ObjectRef, T_co
 from raymq.steps import Kind, Steps, in_thread
 from raymq.waiting import Waiter
 
@@ -23,7 +23,7 @@ WINDOWS = {STREAMING: 16, HELD_BACK: 1}
 is wanted: the generator may run ahead of its reader as far as its own option says, and no further."""
 
 
-class ObjectRefGenerator(Held, Generic[T_co]):
+class ObjectRefGenerator(Identified, Generic[T_co]):
     """What a call of a remote generator returns: an iterator over references, each of them to one item.
 
     It can be iterated over with ``for`` and ``async for``, in one thread or several, and given to ``wait``, which

@@ -139,7 +139,10 @@ def _check_values(what: str, known: dict[str, Constraint], options: dict[str, An
 
 INIT_OPTIONS_OF_NEW_CLUSTERS = frozenset({
     "num_cpus", "num_gpus", "resources", "labels", "object_store_memory", "local_mode", "include_dashboard",
-    "dashboard_host", "dashboard_port", "_temp_dir", "_system_config", "_memory", "_node_ip_address",
+    "dashboard_host", "dashboard_port", "enable_resource_isolation", "cgroup_path", "system_reserved_cpu",
+    "system_reserved_memory", "object_spilling_directory", "_temp_dir", "_system_config", "_memory", "_node_ip_address",
+    "_plasma_directory", "_metrics_export_port", "_node_name", "_redis_username", "_redis_password",
+    "_enable_object_reconstruction", "_driver_object_store_memory", "_tracing_startup_hook",
 })  # fmt: skip
 
 INIT_OPTIONS_WITHOUT_EFFECT = frozenset({
@@ -154,7 +157,7 @@ def check_init_options(options: dict[str, Any]) -> None:
         ValueError: there is one.
     """
     for name, value in options.items():
-        if name in INIT_OPTIONS_OF_NEW_CLUSTERS and value is not None:
+        if name in INIT_OPTIONS_OF_NEW_CLUSTERS and value is not None and value is not False:
             raise ValueError(f"{name} is for starting a cluster; this connects to one that runs")
         if name not in INIT_OPTIONS_OF_NEW_CLUSTERS | INIT_OPTIONS_WITHOUT_EFFECT:
             raise ValueError(f"init() has no option {name!r}")
@@ -166,6 +169,20 @@ def _check_placement(options: dict[str, Any]) -> None:
         raise ValueError(
             "Placement groups should be specified via the scheduling_strategy option. "
             "The placement_group option is deprecated."
+        )
+
+
+def check_strategy(options: dict[str, Any]) -> None:
+    """Refuse the name of a scheduling strategy that there is not: when it is first called, as Ray does.
+
+    Raises:
+        ValueError: that is it.
+    """
+    strategy = options.get("scheduling_strategy")
+    if isinstance(strategy, str) and strategy not in ("DEFAULT", "SPREAD"):
+        raise ValueError(
+            f"Invalid scheduling_strategy value {strategy}. Valid values are "
+            '["DEFAULT" | "SPREAD" | PlacementGroupSchedulingStrategy | NodeAffinitySchedulingStrategy]'
         )
 
 

@@ -160,6 +160,8 @@ class Packer:
             if kind == "actor":
                 number, class_name, shape = fields
                 return self._dialect.actor(ActorHandle(self._life, holds[number], class_name, Shape(shape)))
+            if kind == "remote":
+                return self._dialect.remote(self._life.session, *fields)
             if kind == "error":
                 return self._dialect.error(*fields)
             if kind == "exception":

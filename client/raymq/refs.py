@@ -53,13 +53,8 @@ class Held:
         self._life = life
         self._hold = hold
 
-    def binary(self) -> bytes:
-        """The id: 28 bytes, unique among all sessions."""
+    def _id(self) -> bytes:
         return self._life.id + self._hold.number.to_bytes(ID_SIZE - 16, "big")
-
-    def hex(self) -> str:
-        """The id as 56 hexadecimal digits."""
-        return self.binary().hex()
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -82,7 +77,21 @@ class Held:
         )
 
 
-class ObjectRef(Held, Generic[T_co]):
+class Identified(Held):
+    """Something whose id is to be seen. (An actor's methods may have these names.)"""
+
+    __slots__ = ()
+
+    def binary(self) -> bytes:
+        """The id: 28 bytes, unique among all sessions."""
+        return self._id()
+
+    def hex(self) -> str:
+        """The id as 56 hexadecimal digits."""
+        return self._id().hex()
+
+
+class ObjectRef(Identified, Generic[T_co]):
     """A reference to an object in the cluster. The object is released when the last copy of it dies.
 
     It can be given to remote calls, put into containers, captured by remote functions, awaited, and given to

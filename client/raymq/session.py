@@ -178,19 +178,19 @@ class Session:
         return self._lives.for_call((value,), {}).calls.put(value)
 
     @overload
-    def get(self, refs: ObjectRef[T], *, timeout: float | None = None) -> T: ...
+    def get(self, object_refs: ObjectRef[T], *, timeout: float | None = None) -> T: ...
 
     @overload
-    def get(self, refs: Sequence[ObjectRef[T]], *, timeout: float | None = None) -> list[T]: ...
+    def get(self, object_refs: Sequence[ObjectRef[T]], *, timeout: float | None = None) -> list[T]: ...
 
     @overload
-    def get(self, refs: ObjectRefGenerator[T], *, timeout: float | None = None) -> ObjectRefGenerator[T]: ...
+    def get(self, object_refs: ObjectRefGenerator[T], *, timeout: float | None = None) -> ObjectRefGenerator[T]: ...
 
-    def get(self, refs: Any, *, timeout: float | None = None) -> Any:
+    def get(self, object_refs: Any, *, timeout: float | None = None) -> Any:
         """Fetch values, waiting for them.
 
         Args:
-            refs: one ``ObjectRef``, or a list of them; a generator is returned as it is.
+            object_refs: one ``ObjectRef``, or a list of them; a generator is returned as it is.
             timeout: seconds to wait at most; None waits for ever, 0 takes what is ready in the cluster by now.
 
         Returns:
@@ -202,21 +202,21 @@ class Session:
             WrongSession: a reference belongs to another session.
             ObjectLost: the reference's session was lost, before or meanwhile.
         """
-        return in_thread(self._get(refs, timeout, Waiter))()
+        return in_thread(self._get(object_refs, timeout, Waiter))()
 
-    def _get(self, refs: Any, timeout: float | None, kind: Kind) -> Steps[Callable[[], Any]]:
+    def _get(self, object_refs: Any, timeout: float | None, kind: Kind) -> Steps[Callable[[], Any]]:
         """Wait for values, in a thread or a loop; returns what makes them of that which has come."""
         limit = _limit(timeout)
-        if isinstance(refs, ObjectRefGenerator):
-            return lambda: refs  # as Ray does: it has no value of its own
-        life, single = self._life, isinstance(refs, ObjectRef)
-        wanted: list[ObjectRef[Any]] = [refs] if single else _check_refs("get", refs)
+        if isinstance(object_refs, ObjectRefGenerator):
+            return lambda: object_refs  # as Ray does: it has no value of its own
+        life, single = self._life, isinstance(object_refs, ObjectRef)
+        wanted: list[ObjectRef[Any]] = [object_refs] if single else _check_refs("get", object_refs)
         pending = yield from life.fetch(wanted, limit, kind)
         return lambda: life.values(wanted, pending)[0] if single else life.values(wanted, pending)
 
     def wait(
         self,
-        refs: list[Waitable],
+        ray_waitables: list[Waitable],
         *,
         num_returns: int = 1,
         timeout: float | None = None,
@@ -225,29 +225,29 @@ class Session:
         """Wait until some references are ready: have a value, or an error.
 
         Args:
-            refs: a list of references, each once. A generator is ready when its ``next`` would not wait.
+            ray_waitables: a list of references, each once. A generator is ready when its ``next`` would not wait.
             num_returns: how many must be ready.
             timeout: seconds to wait at most; None waits for ever, 0 only looks.
             fetch_local: also bring the objects to the head node, so that ``get`` finds them there.
 
         Returns:
-            Those that are ready, at most ``num_returns``, and the others; both in the order of ``refs``.
+            Those that are ready, at most ``num_returns``, and the others; both in the order of ``ray_waitables``.
 
         Raises:
-            TypeError: ``refs`` is no list of references.
+            TypeError: ``ray_waitables`` is no list of references.
             ValueError: a reference is listed twice, or ``num_returns`` does not fit.
             WrongSession: a reference belongs to another session.
             ObjectLost: the reference's session was lost, before or meanwhile.
         """
-        return in_thread(self._wait(refs, num_returns, timeout, Waiter, fetch_local=fetch_local))
+        return in_thread(self._wait(ray_waitables, num_returns, timeout, Waiter, fetch_local=fetch_local))
 
     def _wait(
-        self, refs: list[Waitable], num_returns: int, timeout: float | None, kind: Kind, *, fetch_local: bool
+        self, ray_waitables: list[Waitable], num_returns: int, timeout: float | None, kind: Kind, *, fetch_local: bool
     ) -> Steps[tuple[list[Waitable], list[Waitable]]]:
         """Wait for references, in a thread or a loop."""
-        if isinstance(refs, ObjectRef | ObjectRefGenerator):
+        if isinstance(ray_waitables, ObjectRef | ObjectRefGenerator):
             raise TypeError("wait() takes a list of ObjectRefs, not a single one")
-        wanted: list[Waitable] = _check_refs("wait", refs, TypeError, ObjectRef | ObjectRefGenerator)
+        wanted: list[Waitable] = _check_refs("wait", ray_waitables, TypeError, ObjectRef | ObjectRefGenerator)
         if len(set(wanted)) != len(wanted):
             raise ValueError("wait() takes each reference once")
         if not wanted:
@@ -273,24 +273,26 @@ class Session:
         self._life.request("kill", (actor,), {"no_restart": no_restart}, held=actor)
 
     def cancel(
-        self, ref: ObjectRef[Any] | ObjectRefGenerator[Any], *, force: bool = False, recursive: bool = True
+        self, ray_waitable: ObjectRef[Any] | ObjectRefGenerator[Any], *, force: bool = False, recursive: bool = True
     ) -> None:
         """Cancel the task that makes an object; its ``get`` raises ``TaskCancelledError`` then.
 
         Args:
-            ref: the object, or a generator.
+            ray_waitable: the object, or a generator.
             force: kill the worker instead of interrupting the task.
             recursive: cancel the tasks that the task has started, too.
 
         Raises:
             TypeError: this is no reference.
         """
-        if isinstance(ref, ObjectRefGenerator):
-            ref.cancel(force=force, recursive=recursive)
+        if isinstance(ray_waitable, ObjectRefGenerator):
+            ray_waitable.cancel(force=force, recursive=recursive)
             return
-        if not isinstance(ref, ObjectRef):
-            raise TypeError(f"cancel() takes an ObjectRef, not {type_name(ref)}; actors are terminated by kill()")
-        self._life.request("cancel", (ref,), {"force": force, "recursive": recursive}, held=ref)
+        if not isinstance(ray_waitable, ObjectRef):
+            raise TypeError(
+                f"cancel() takes an ObjectRef, not {type_name(ray_waitable)}; actors are terminated by kill()"
+            )
+        self._life.request("cancel", (ray_waitable,), {"force": force, "recursive": recursive}, held=ray_waitable)
 
     def get_actor(self, name: str, namespace: str | None = None) -> ActorHandle:
         """The handle of a named actor.

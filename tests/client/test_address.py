@@ -17,6 +17,7 @@ from raymq.protocol.limits import PORT
 @pytest.fixture(autouse=True)
 def no_address(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv(ENVIRONMENT, raising=False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     yield
 
 
@@ -124,3 +125,19 @@ def test_a_name_that_does_not_resolve(host: str, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(socket, "getaddrinfo", fail)
     with pytest.raises(NameNotResolved, match="does not resolve"):
         resolve(Address(host, 7))
+
+
+def test_an_address_that_is_meant_for_an_installed_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    with pytest.raises(AddressError, match="needs an address"):
+        parse(None)
+    monkeypatch.setenv("RAY_ADDRESS", "raymq://head:7")
+    assert parse(None) == Address("head", 7)
+    monkeypatch.setenv(ENVIRONMENT, "other:8")
+    assert parse(None) == Address("other", 8)
+
+
+@pytest.mark.parametrize("text", ["auto", "local"])
+def test_an_address_of_this_machine(text: str) -> None:
+    with pytest.raises(AddressError, match="a cluster on this machine"):
+        parse(text)

@@ -237,7 +237,7 @@ def test_an_actor_of_a_lost_session(cluster: Cluster, use: str, reconnect: Recon
     with pytest.raises(raymq.ActorLost, match="was killed by signal 9") as caught:
         {**OF_ACTORS, **WITH_ANYTHING}[use](session, actor)
     assert all(isinstance(caught.value, kind) for kind in ACTOR_LOST)
-    assert f"Actor(Counter, {actor.hex()}) is gone" in str(caught.value)
+    assert f"Actor(Counter, {actor._id().hex()}) is gone" in str(caught.value)
 
 
 def test_a_function_that_captured_what_is_lost(cluster: Cluster) -> None:

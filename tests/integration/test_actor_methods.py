@@ -380,3 +380,16 @@ def test_cancel_by_force(session: ray.Session, tmp_path: Path) -> None:
     ray.cancel(running, force=True)
     with pytest.raises((ray.exceptions.WorkerCrashedError, ray.exceptions.TaskCancelledError)):
         ray.get(running, timeout=60)
+
+
+def test_methods_may_have_the_names_of_what_references_have(session: ray.Session) -> None:
+    @ray.remote(num_cpus=0)
+    class Numbers:
+        def hex(self, number: int) -> str:
+            return f"{number:x}"
+
+        def binary(self, number: int) -> str:
+            return f"{number:b}"
+
+    numbers = Numbers.remote()
+    assert ray.get([numbers.hex.remote(10), numbers.binary.remote(5)]) == ["a", "101"]

@@ -197,6 +197,9 @@ def test_options(cluster: Head) -> None:
             log_to_driver=False, configure_logging=True,
         )
         assert ray.get(where.remote())[1:] == ("ns", "w")
+        for options in ({"_owner": Counter.remote()}, {"_tensor_transport": "nccl"}):
+            with pytest.raises(ValueError, match=f"takes no {next(iter(options))} through raymq"):
+                ray.put(1, **options)
         """,
     )
 

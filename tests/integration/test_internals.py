@@ -56,6 +56,11 @@ def calls_back(name):
     return got
 
 
+def functions_are_told():
+    function = lambda: 1
+    return cluster.definition(ray.remote(num_cpus=0)(function)) == (function, {"num_cpus": 0})
+
+
 def small_values_are_at_hand():
     ray.wait([reference])
     return cluster.value_at_hand(reference) == 1 and cluster.value_at_hand(ray.put(1)) is cluster.NOT_AT_HAND
@@ -153,6 +158,9 @@ CHECKS = {
     "ray._private.worker.global_worker.core_worker.object_exists(reference, memory_store_only=True)":
         small_values_are_at_hand,
     "ActorHandle._ray_actor_creation_function_descriptor.class_name": lambda: cluster.actor_shape(actor)[0] == "Actor",
+    "RemoteFunction: _function, _default_options, _is_cross_language": functions_are_told,
+    "ActorClass: __ray_metadata__.modified_class.__ray_actor_class__, _default_options":
+        lambda: cluster.definition(Actor)[0].__name__ == "Actor" and cluster.definition(Actor)[1] == {"num_cpus": 0},
     "ActorHandle._actor_id": lambda: len(cluster.identity(actor)) == 16,
     "ray._private.ray_logging.global_worker_stdstream_dispatcher": dispatches,
     "ray._private.worker.print_worker_logs": prints,

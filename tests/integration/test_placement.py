@@ -100,6 +100,8 @@ def test_a_group_that_cannot_get_ready_and_one_that_is_removed(session: ray.Sess
 
 
 def test_misuse(session: ray.Session) -> None:
+    with pytest.raises(ValueError, match="CPU cannot be negative"):
+        placement_group([{"CPU": 1}, {"CPU": -1}])
     with pytest.raises(ValueError, match="WIDE"):
         placement_group([{"CPU": 1}], strategy="WIDE")
     with pytest.raises(ValueError):

@@ -100,9 +100,10 @@ def test_connect_sets_the_default(cluster: Head, no_default: None) -> None:
 
 
 def test_init(cluster: Head, no_default: None) -> None:
-    session = ray.init(f"raymq://{cluster.address}", namespace="by init", logging_level="info")
+    session = ray.init(f"raymq://{cluster.address}", namespace="by init", logging_level="info", session="i", timeout=60)
     try:
         assert session.info.namespace == "by init"
+        assert session.name == "i"
         with pytest.raises(RuntimeError, match="twice"):
             ray.init(cluster.address)
         assert ray.init(cluster.address, ignore_reinit_error=True) is session
@@ -110,8 +111,12 @@ def test_init(cluster: Head, no_default: None) -> None:
         ray.shutdown()
     with pytest.raises(ValueError, match="num_cpus is for starting a cluster"):
         ray.init(cluster.address, num_cpus=2)
+    with pytest.raises(ValueError, match="enable_resource_isolation is for starting a cluster"):
+        ray.init(cluster.address, local_mode=False, enable_resource_isolation=True)
     with pytest.raises(ValueError, match="no option 'colour'"):
         ray.init(cluster.address, colour="red")
+    with pytest.raises(ValueError, match="takes no job_config"):
+        ray.init(cluster.address, job_config=object())
 
 
 def test_client_builder(cluster: Head, no_default: None) -> None:

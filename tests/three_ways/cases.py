@@ -73,6 +73,10 @@ def case_options():
     assert ray.get([one, two]) == [1, 2]
     with pytest.raises(ValueError):
         add.options(nonsense=1).remote(1)
+    for callee in (add, Counter):
+        with pytest.raises(ValueError, match="Invalid scheduling_strategy value NEAR"):
+            callee.options(scheduling_strategy="NEAR").remote(1)
+    assert ray.get(add.options(scheduling_strategy="SPREAD").remote(1)) == 2
 
 
 def case_num_returns():
@@ -130,6 +134,23 @@ def case_functions_and_classes_as_arguments():
         return ray.get(function.remote(1)), ray.get(actor.add.remote())
 
     assert ray.get(call.remote(add, Counter)) == (2, 4)
+
+
+def case_functions_and_classes_as_values():
+    @ray.remote(num_cpus=0)
+    def make(base):
+        @ray.remote(num_cpus=0)
+        def plus(n):
+            return n if n > 10 * base else ray.get(plus.remote(n + base))
+
+        return {"function": plus, "class": Counter}
+
+    made = ray.get(make.remote(2))
+    assert isinstance(made["function"], part("remote_function").RemoteFunction)
+    assert isinstance(made["class"], part("actor").ActorClass)
+    assert ray.get(made["function"].options(num_cpus=0.5).remote(1)) == 21
+    assert ray.get(made["class"].remote(3).add.remote()) == 4
+    assert ray.get(ray.get(ray.put(add)).remote(1)) == 2
 
 
 def case_captured_references_and_actors():
@@ -238,6 +259,13 @@ def case_put_and_get():
     assert ray.get([]) == []
 
 
+def case_arguments_by_name():
+    ref = ray.put(value=3)
+    assert ray.get(object_refs=ref, timeout=60) == 3
+    assert ray.wait(ray_waitables=[ref], num_returns=1, timeout=60, fetch_local=True) == ([ref], [])
+    ray.cancel(ray_waitable=add.remote(1), force=False, recursive=True)
+
+
 def case_arrays():
     import numpy
 
@@ -326,6 +354,13 @@ def case_generators_of_actors_and_in_coroutines():
     assert asyncio.run(main()) == [0, 1, 2]
 
 
+def case_a_generator_whose_references_come_at_its_end():
+    with pytest.warns(Warning, match="'dynamic' is deprecated"):
+        values = ray.get(count.options(num_returns="dynamic").remote(3))
+    assert isinstance(values, ray.DynamicObjectRefGenerator)
+    assert [ray.get(ref) for ref in values] == [0, 1, 2]
+
+
 def case_waiting_for_a_generator():
     generator = count.remote(2)
     assert ray.wait([generator], timeout=60)[0] == [generator]
@@ -351,10 +386,19 @@ def case_methods_are_checked():
         counter.add()
     with pytest.raises(TypeError):
         Counter()
-    if WAY == "thin":
-        return  # knows the names of methods only: what does not fit is the error of the call's value
     with pytest.raises(TypeError):
         counter.add.remote(1, 2, 3)
+
+
+def case_a_call_s_options_are_checked():
+    counter = Counter.remote()
+    with pytest.raises(TypeError, match="unexpected keyword argument 'nonsense'"):
+        counter.add.options(nonsense=1).remote()
+    with pytest.raises(ValueError, match="num_returns must be >= 0"):
+        counter.add.options(num_returns=-1).remote()
+    with pytest.raises(ValueError, match="not a generator function"):
+        counter.add.options(num_returns="streaming").remote()
+    assert ray.get(counter.add.options(name="named", num_returns=1).remote()) == 1
 
 
 def case_handles_are_known_again():
@@ -459,6 +503,11 @@ def case_the_runtime_context():
     assert context.get_actor_id() is None
     assert context.get_task_id() is None
     assert ":" in context.gcs_address
+    assert context.get_accelerator_ids()["GPU"] == []
+    if hasattr(part("runtime_context").RuntimeContext, "get_node_labels"):  # older Rays have neither
+        assert context.get_node_labels()["ray.io/node-id"] == context.get_node_id()
+        with pytest.raises(RuntimeError):
+            context.is_canceled()
 
 
 # --- ray.util
@@ -530,10 +579,7 @@ def case_helpers():
     assert sorted(util.map_unordered(add, range(5))) == [1, 2, 3, 4, 5]
 
 
-# --- what only Ray has, and a thin client not
-
-
-def case_ray_has_pools():
+def case_pools():
     with part("util.multiprocessing").Pool(2, ray_remote_args={"num_cpus": 0}) as pool:
         assert pool.map(abs, [-1, 2, -3]) == [1, 2, 3]
         assert pool.apply_async(divmod, (7, 2)).get(timeout=60) == (3, 1)
@@ -542,6 +588,21 @@ def case_ray_has_pools():
         assert pool.starmap(divmod, [(7, 2), (9, 3)]) == [(3, 1), (3, 0)]
         with pytest.raises(ZeroDivisionError):
             pool.apply(divmod, (1, 0))
+
+
+def case_the_key_value_store():
+    store, space = part("experimental.internal_kv"), f"test-{WAY}"
+    assert store._internal_kv_initialized()
+    assert store._internal_kv_put("key", "value", namespace=space) is False
+    assert store._internal_kv_put(b"key", b"other", overwrite=False, namespace=space) is True
+    assert store._internal_kv_get("key", namespace=space) == b"value"
+    assert store._internal_kv_exists("key", namespace=space)
+    assert store._internal_kv_list("k", namespace=space) == [b"key"]
+    assert store._internal_kv_del("key", namespace=space) == 1
+    assert store._internal_kv_get("key", namespace=space) is None
+
+
+# --- what only Ray has, and a thin client not
 
 
 def case_ray_has_graphs_of_functions():
@@ -559,18 +620,6 @@ def case_ray_has_graphs_of_actors():
     with part("dag").InputNode() as given:
         graph = actor.add.bind(given)
     assert [ray.get(graph.execute(1)), ray.get(graph.execute(2))] == [11, 13]
-
-
-def case_ray_has_its_key_value_store():
-    store, space = part("experimental.internal_kv"), f"test-{WAY}"
-    assert store._internal_kv_initialized()
-    assert store._internal_kv_put("key", "value", namespace=space) is False
-    assert store._internal_kv_put(b"key", b"other", overwrite=False, namespace=space) is True
-    assert store._internal_kv_get("key", namespace=space) == b"value"
-    assert store._internal_kv_exists("key", namespace=space)
-    assert store._internal_kv_list("k", namespace=space) == [b"key"]
-    assert store._internal_kv_del("key", namespace=space) == 1
-    assert store._internal_kv_get("key", namespace=space) is None
 
 
 def case_ray_has_its_own_classes():

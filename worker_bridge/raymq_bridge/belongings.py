@@ -204,6 +204,9 @@ class Belongings:
             return "error", _described(value), getattr(value, "cause", None)
         if cluster.is_error_class(value):
             return "exception", value.__name__
+        definition = cluster.definition(value)
+        if definition is not None:
+            return "remote", *definition
         state = services.described(value)
         if state is not None:
             return "state", *state

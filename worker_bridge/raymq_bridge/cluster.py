@@ -46,6 +46,8 @@ INTERNALS = (
     "ObjectRefGenerator._generator_ref",
     "ObjectRefGenerator.worker.core_worker.peek_object_ref_stream(generator_ref)",
     "ActorHandle._ray_actor_creation_function_descriptor.class_name",
+    "RemoteFunction: _function, _default_options, _is_cross_language",
+    "ActorClass: __ray_metadata__.modified_class.__ray_actor_class__, _default_options",
     "ActorHandle._actor_id",
     "ray._private.ray_logging.global_worker_stdstream_dispatcher",
     "ray._private.worker.print_worker_logs",
@@ -215,6 +217,15 @@ def is_reference(value: Any) -> bool:
 def is_actor(value: Any) -> bool:
     """Whether this is a handle to an actor."""
     return isinstance(value, ray.actor.ActorHandle)
+
+
+def definition(value: Any) -> tuple[Any, dict[str, Any]] | None:
+    """What was decorated, and the options: of a remote function or an actor class; None for anything else."""
+    if isinstance(value, ray.remote_function.RemoteFunction) and not value._is_cross_language:
+        return value._function, value._default_options
+    if isinstance(value, ray.actor.ActorClass) and value.__ray_metadata__.modified_class is not None:
+        return value.__ray_metadata__.modified_class.__ray_actor_class__, value._default_options
+    return None
 
 
 def identity(value: Any) -> bytes:
@@ -414,7 +425,7 @@ def cancel(reference: Any, *, force: bool = False, recursive: bool = True) -> No
 
 CONTEXT = frozenset({
     "get_job_id", "get_node_id", "namespace", "get_worker_id", "get_temp_dir", "get_session_name", "gcs_address",
-    "get_runtime_env_string", "should_capture_child_tasks_in_placement_group", "get_accelerator_ids",
+    "get_runtime_env_string", "should_capture_child_tasks_in_placement_group", "get_accelerator_ids", "get_node_labels",
 })  # fmt: skip
 """What a driver's runtime context can tell."""
 
@@ -425,6 +436,20 @@ def runtime_context(name: str) -> Any:
         raise ValueError(f"the runtime context of a driver has no {name!r}")
     told = getattr(ray.get_runtime_context(), name)
     return told() if callable(told) else told
+
+
+def placement_group(bundles: Any, *args: Any, **kwargs: Any) -> Any:
+    """Reserve resources.
+
+    Raises:
+        ValueError: less than nothing of one is wanted. Ray would take that for more than the node has, and its raylet
+            would end, and with it the sessions of all clients.
+    """
+    for bundle in bundles if isinstance(bundles, list) else ():
+        for name, amount in bundle.items() if isinstance(bundle, dict) else ():
+            if isinstance(amount, int | float) and amount < 0:
+                raise ValueError(f"The quantity of resource {name} cannot be negative")
+    return ray.util.placement_group(bundles, *args, **kwargs)
 
 
 def placement_group_ready(group: Any) -> Any:
@@ -474,7 +499,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "runtime_context": runtime_context,
     "node_ip_address": ray.util.get_node_ip_address,
     "queue": ray.util.queue.Queue,
-    "placement_group": ray.util.placement_group,
+    "placement_group": placement_group,
     "placement_group_ready": placement_group_ready,
     "remove_placement_group": ray.util.remove_placement_group,
     "get_placement_group": ray.util.get_placement_group,

@@ -101,9 +101,8 @@ class Method(ray.actor.ActorMethod):  # type: ignore[misc]
 
     def _remote(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Call it."""
-        args, kwargs = args or (), kwargs or {}
         given = {name: value for name, value in options.items() if value is not None and (name, value) != ("name", "")}
-        return as_ray(ActorMethod(self._actor._held, self._method_name, given).remote(*args, **kwargs))
+        return as_ray(ActorMethod(self._actor._held, self._method_name, {})._remote(args, kwargs, **given))
 
     def __getstate__(self) -> dict[str, Any]:
         """Ray's graphs look here for the number of values."""

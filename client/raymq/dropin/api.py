@@ -29,32 +29,39 @@ class Api:
 
     # --- objects
 
-    def put(self, value: Any, **options: Any) -> Ref:
-        """``ray.put``."""
+    def put(self, value: Any, *, _owner: Any = None, _tensor_transport: str | None = None) -> Ref:
+        """``ray.put``.
+
+        Raises:
+            ValueError: another owner or transport is wanted than the object store's.
+        """
+        for name, given in (("_owner", _owner), ("_tensor_transport", _tensor_transport)):
+            if given not in (None, "object_store"):
+                raise ValueError(f"ray.put() takes no {name} through raymq: put the value in a task or an actor, there")
         if isinstance(value, Ref):
             value = value._held  # an error that the session explains
         return Ref(self.session.put(value))
 
-    def get(self, vals: Any, *, timeout: float | None = None, **options: Any) -> Any:
-        """``ray.get``."""
-        if isinstance(vals, ray.ObjectRefGenerator):
-            return vals
-        if isinstance(vals, list | tuple):
-            return self.session.get([self._held(value) for value in vals], timeout=timeout)
-        return self.session.get(self._held(vals), timeout=timeout)
+    def get(self, object_refs: Any, *, timeout: float | None = None, _use_object_store: bool = False) -> Any:
+        """``ray.get``; there is no other way for a value than through the object store."""
+        if isinstance(object_refs, ray.ObjectRefGenerator):
+            return object_refs
+        if isinstance(object_refs, list | tuple):
+            return self.session.get([self._held(ref) for ref in object_refs], timeout=timeout)
+        return self.session.get(self._held(object_refs), timeout=timeout)
 
     def wait(self, ray_waitables: Any, **options: Any) -> tuple[list[Any], list[Any]]:
         """``ray.wait``."""
         if not isinstance(ray_waitables, list | tuple):
             return self.session.wait(self._held(ray_waitables), **options)
-        given = {self._held(waitable): waitable for waitable in ray_waitables}
         held = [self._held(waitable) for waitable in ray_waitables]
         ready, others = self.session.wait(held, **options)
+        given = dict(zip(held, ray_waitables, strict=True))
         return [given[one] for one in ready], [given[one] for one in others]
 
-    def cancel(self, obj: Any, *, force: bool = False, recursive: bool = True) -> None:
+    def cancel(self, ray_waitable: Any, *, force: bool = False, recursive: bool = True) -> None:
         """``ray.cancel``."""
-        self.session.cancel(self._held(obj), force=force, recursive=recursive)
+        self.session.cancel(self._held(ray_waitable), force=force, recursive=recursive)
 
     def _held(self, value: Any) -> Any:
         own = self._own(value)
@@ -217,6 +224,15 @@ class Driver:
     def placement_group_id(self) -> Any:
         """A driver is in no placement group."""
         return ray.PlacementGroupID.nil()
+
+    @property
+    def current_node_labels(self) -> dict[str, str]:
+        """The labels of the driver's node."""
+        return self._told.get_node_labels()
+
+    def get_accelerator_ids_for_accelerator_resource(self, resource_name: str, resource_regex: str) -> list[str]:
+        """A driver has been given no accelerators."""
+        return []
 
     @property
     def namespace(self) -> str:

@@ -22,6 +22,7 @@ from raymq.dropin.refs import Items, Ref
 from raymq.errors import RaymqError
 from raymq.protocol.messages import Pickled
 from raymq.refs import ObjectRef
+from raymq.session import Session
 
 
 class RaysDialect(Dialect):
@@ -46,6 +47,10 @@ class RaysDialect(Dialect):
     def actor(self, handle: ActorHandle) -> Any:
         """An actor's handle that has come with a value."""
         return Handle(handle)
+
+    def remote(self, session: Session, target: Any, options: dict[str, Any]) -> Any:
+        """A remote function or an actor class that has come with a value, of whichever context is the present one."""
+        return ray.remote(**options)(target) if options else ray.remote(target)
 
     def error(self, description: dict[str, Any], cause: BaseException | None) -> BaseException:
         """An error that was described on the other side, as Ray's own."""

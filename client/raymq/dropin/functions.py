@@ -105,6 +105,11 @@ class RaysShape(Shape):
     def __init__(self, methods: Any) -> None:
         super().__init__({name: _returns(methods, name) for name in methods.signatures if name not in EVERY_ACTOR})
         self._parameters = methods.signatures
+        self._yields = methods.method_is_generator
+
+    def may_yield(self, name: str) -> bool:
+        """Whether a method is a generator."""
+        return bool(self._yields.get(name, True))
 
     def _signature(self, name: str, ask: Callable[[], Listed]) -> inspect.Signature | None:
         parameters = self._parameters.get(name)

@@ -55,6 +55,9 @@ class Ref(ray.ObjectRef):  # type: ignore[misc]
 
         self._held.future().add_done_callback(completed)
 
+    def __repr__(self) -> str:
+        return f"ObjectRef({self.hex()})"
+
     def __copy__(self) -> Ref:
         return self
 
