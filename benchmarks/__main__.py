@@ -181,7 +181,7 @@ def _machine() -> dict[str, Any]:
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="Short rounds, without the rows that move gigabytes: about 4 minutes.")
+@click.option("--quick", is_flag=True, help="Short rounds, without the rows that move gigabytes: about 5 minutes.")
 @click.option("--only", default="", metavar="TEXT", help="Only what has this in its name.")
 @click.option("--json", "output", type=click.Path(path_type=Path), help="Write all that was measured to this file.")
 @click.option("--svg", type=click.Path(path_type=Path), help="Draw the chart.")

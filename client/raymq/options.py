@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from raymq.constraints import NONE, Constraint, Types, count, quantity, wrong_resources
+from raymq.environments import check_environment
 from raymq.labels import wrong_fallbacks, wrong_selector
 from raymq.protocol.limits import REFS_MAX
 from raymq.protocol.messages import HELD_BACK, STREAMING
@@ -44,7 +45,7 @@ _COMMON = {
     "placement_group_bundle_index": Constraint(int),
     "placement_group_capture_child_tasks": Constraint((bool, NONE)),
     "resources": Constraint((dict, NONE), wrong_resources),
-    "runtime_env": Constraint((dict, NONE)),
+    "runtime_env": Constraint((dict, NONE), lambda value: check_environment(value) if value else None),
     "scheduling_strategy": Constraint(_strategy_types),
     "enable_task_events": Constraint(bool),
     "_labels": Constraint((dict, NONE)),

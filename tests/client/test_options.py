@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -100,6 +101,30 @@ def test_options_of_actors(name: str) -> None:
         for decorator in ({}, {"name": "some"}, {"concurrency_groups": {"io": 1}}):
             told = outcome(overridden(ray, Actor, dict(given), dict(decorator)))
             assert outcome(overridden(raymq, Actor, given, decorator)) == told, (value, decorator)
+
+
+ENVIRONMENTS: list[dict[str, Any]] = [
+    {}, {"env_vars": {"A": "1"}}, {"env_vars": {"A": 1}}, {"env_vars": {1: "A"}}, {"env_vars": ["A"]}, {"env_vars": {}},
+    {"pip": ["a"]}, {"pip": []}, {"pip": 5}, {"pip": ["a", 5]}, {"pip": {"packages": ["a"], "pip_check": True}},
+    {"pip": {"packages": ["a"], "pip_check": 1}}, {"pip": {"pip_check": False}}, {"pip": {"packages": 5}},
+    {"pip": {"packages": ["a"], "more": 1}}, {"pip": {"packages": ["a"], "pip_version": 24}},
+    {"pip": {"packages": ["a"], "pip_install_options": "-q"}}, {"pip": {"packages": ["a"], "pip_install_options": [1]}},
+    {"uv": ["a"]}, {"uv": 5}, {"uv": {"packages": 5}}, {"uv": {"uv_check": 1}}, {"uv": {"packages": ["a"], "more": 1}},
+    {"uv": {"packages": ["a"], "uv_version": 1}}, {"uv": {"packages": ["a"], "uv_pip_install_options": [1]}},
+    {"conda": 5}, {"conda": "env"}, {"conda": {"dependencies": ["pip"]}}, {"pip": ["a"], "conda": "env"},
+    {"uv": ["a"], "pip": ["b"]}, {"excludes": "*"}, {"excludes": ["*"]}, {"excludes": [1]}, {"pip": None, "uv": ["a"]},
+    {"container": {"image": "some"}, "pip": ["a"]}, {"container": {"image": "some"}, "env_vars": {"A": "1"}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=str)
+@pytest.mark.parametrize("target", [plain, Actor])
+def test_runtime_environments(environment: dict[str, Any], target: Any) -> None:
+    given = {"runtime_env": environment}
+    told = outcome(decorated(ray, target, copy.deepcopy(given)))
+    assert outcome(decorated(raymq, target, given)) == told
+    told = outcome(overridden(ray, target, copy.deepcopy(given), {}))
+    assert outcome(overridden(raymq, target, given, {})) == told
 
 
 def groups(api: Any) -> dict[str, Any]:

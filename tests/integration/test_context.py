@@ -203,9 +203,13 @@ def test_the_actor_of_a_reference(session: ray.Session) -> None:
     assert actor._actor_id == actor._ray_actor_id == actor_id
 
 
+SOON = {"config": {"setup_timeout_seconds": "soon"}}
+"""An option that only the cluster looks at."""
+
+
 def test_no_task_where_the_call_could_not_be_made(session: ray.Session) -> None:
-    ref = of_a_task.options(runtime_env={"pip": 5}).remote()  # whose contents only Ray looks at
-    with pytest.raises(TypeError, match="pip"):
+    ref = of_a_task.options(runtime_env=SOON).remote()
+    with pytest.raises(TypeError, match="setup_timeout_seconds"):
         ref.task_id()
 
 

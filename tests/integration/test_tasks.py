@@ -123,8 +123,8 @@ def test_bad_options_are_refused_before_anything_is_sent() -> None:
 
 def test_bad_values_of_options_reach_the_caller(session: ray.Session) -> None:
     """Of those that only Ray looks at."""
-    with pytest.raises(TypeError, match="pip"):
-        ray.get(add.options(runtime_env={"pip": 5}).remote(1))
+    with pytest.raises(TypeError, match="setup_timeout_seconds"):
+        ray.get(add.options(runtime_env={"config": {"setup_timeout_seconds": "soon"}}).remote(1))
 
 
 def test_functions_call_functions_and_themselves(session: ray.Session) -> None:
