@@ -38,9 +38,22 @@ ray.connect("head")
 ref = ray.put(read_features())
 """
 
+FILES = {"src/data.txt": "3", "src/data/left.out": "", "mylib/__init__.py": "WORDS = 4"}
+"""What lies where they run."""
+
+CRUNCH = """
+import raymq as ray
+
+@ray.remote(num_cpus=0)
+def crunch():
+    import mylib, os
+    return mylib.WORDS * int(open("data.txt").read()), os.path.exists("data")
+"""
+
 SHOWN = [
     ("", ["4"]),
     (AROUND, [r".*", r"\[1, 2, 3\]"]),
+    (CRUNCH, [r"\(12, False\)"]),
     ("", ["49", "332833500", r"\[0, 1, 2\]", r"\[0, 1, 2, 3, 4, 5, 6, 7, 8, 9\] 1"]),
     (AROUND, [f"loss {epoch}" for epoch in range(100)]),
     (AROUND, []),
@@ -50,11 +63,15 @@ SHOWN = [
 """For each program of the README what stands before it, and the lines that it prints."""
 
 
-def test_the_programs_of_the_readme_run(cluster: Head) -> None:
+def test_the_programs_of_the_readme_run(cluster: Head, tmp_path: Path) -> None:
     """One after the other, each in a process of its own."""
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
     for program, (before, shown) in zip(PROGRAMS, SHOWN, strict=True):
-        whole = re.sub(r'connect\("head(:10001)?"', f'connect("{cluster.address}", timeout=60', before + program)
-        done = subprocess.run([sys.executable, "-c", whole], capture_output=True, text=True, timeout=110)
+        whole = re.sub(r'(connect|init)\("head(:10001)?"', rf'\1("{cluster.address}", timeout=60', before + program)
+        command = [sys.executable, "-c", whole]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=110, cwd=tmp_path, check=False)
         assert done.returncode == 0, program + done.stderr
         lines = done.stdout.splitlines()
         assert len(lines) == len(shown), done.stdout
