@@ -168,6 +168,9 @@ class DynamicObjectRefGenerator:
     def __init__(self, refs: Iterable[ObjectRef[Any]]) -> None:
         self._refs = deque(refs)  # the state is Ray's, too: these travel
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["_refs"])  # type: ignore[misc]  # an older Ray has a list
+
     def __iter__(self) -> Iterator[ObjectRef[Any]]:
         """The references that have not been taken yet; each is taken by this."""
         while self._refs:

@@ -39,7 +39,7 @@ def located(environment: Environment) -> Environment:
     made = copy.copy(environment)
     excludes = environment.get("excludes") or []
     if not isinstance(excludes, list | tuple) or not all(isinstance(pattern, str) for pattern in excludes):
-        raise TypeError(f"excludes is a list of patterns, which are strings, not {excludes!r}")
+        raise TypeError(f"runtime_env['excludes'] must be of type List[str], got {type(excludes)}")
     if environment.get("working_dir") is not None:
         made["working_dir"] = _located(environment["working_dir"], "working_dir", (".zip",))
     modules = environment.get("py_modules")

@@ -243,7 +243,7 @@ def test_what_is_not_there_or_no_package(cluster: Head, session: ray.Session, tm
         ({"py_modules": str(tmp_path)}, TypeError, "py_modules is a list"),
         ({"py_modules": [tmp_path / "data.csv"]}, ValueError, "a directory nor a .py or .whl or .zip file"),
         ({"py_modules": [sys]}, ValueError, "the module sys is not in one directory or file"),
-        ({"working_dir": tmp_path, "excludes": "*.csv"}, TypeError, "excludes is a list"),
+        ({"working_dir": tmp_path, "excludes": "*.csv"}, TypeError, r"must be of type List\[str\]"),
         ({"working_dir": tmp_path, "excludes": ["[z-a]"]}, ValueError, "is no pattern"),
     ):
         with pytest.raises(error, match=match):
