@@ -31,21 +31,23 @@ class Process:
     Args:
         start: makes an actor.
         most: chunks after which another one takes its place; None for never.
-        end: takes an actor that has got its last chunk.
+        end: takes an actor that has got its last chunk, and a reference to what comes of that.
     """
 
-    def __init__(self, start: Callable[[], Any], most: int | None, end: Callable[[Any], None]) -> None:
+    def __init__(self, start: Callable[[], Any], most: int | None, end: Callable[[Any, Any], None]) -> None:
         self._start, self._most, self._end = start, most, end
         self.actor = start()
+        self.last: ObjectRef[Any] | None = None
         self._count = 0
 
     def run(self, function: Any, chunk: Chunk) -> ObjectRef[Any]:
         """Have it do some calls after those that it has got already."""
         ref: ObjectRef[Any] = self.actor.run.remote(function, chunk)
+        self.last = ref
         self._count += 1
         if self._count == self._most:
-            self._end(self.actor)
-            self.actor, self._count = self._start(), 0
+            self._end(self.actor, ref)
+            self.actor, self._count, self.last = self._start(), 0, None
         return ref
 
 
@@ -244,7 +246,7 @@ class Pool:
         for results in self._lazy:
             results.submit_all()
         for process in self._processes:
-            self._end(process.actor)
+            self._end(process.actor, process.last)
 
     def terminate(self) -> None:
         """End the processes at once, and what they do."""
@@ -264,7 +266,9 @@ class Pool:
         refs = [ref for _, ref in self._ending]
         self._session.wait(refs, num_returns=len(refs))
 
-    def _end(self, actor: Any) -> None:
+    def _end(self, actor: Any, last: ObjectRef[Any] | None) -> None:
+        if last is not None:
+            actor.after.remote(last)  # a process that ends at once may take its last result with it
         self._ending.append((actor, actor.__ray_terminate__.remote()))
         if len(self._ending) > 2 * len(self._processes):  # as they do with maxtasksperchild
             refs = [ref for _, ref in self._ending]

@@ -36,3 +36,6 @@ class Worker:
             except Exception as error:
                 outcomes.append((False, error, traceback.format_exc()))
         return outcomes
+
+    def after(self, outcomes: object) -> None:
+        """Wait until what was done before has arrived where it is wanted."""
