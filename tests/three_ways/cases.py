@@ -9,7 +9,7 @@ from importlib import metadata
 
 import pytest
 
-from tests.three_ways.library import Counter, both, double
+from tests.three_ways.decorated import Counter, both, double
 from tests.three_ways.runner import run_all
 from tests.three_ways.ways import WAY, part, ray
 

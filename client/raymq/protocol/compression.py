@@ -27,8 +27,8 @@ def _from_zstd(data: Buffer, size: int) -> Buffer:
     import zstandard
 
     try:
-        if zstandard.frame_content_size(data) != size:  # what the library would set aside
-            return b""
+        if zstandard.frame_content_size(data) != size:  # so much would be set aside
+            raise ValueError("it tells of another size")
         return zstandard.ZstdDecompressor().decompress(data)
     except zstandard.ZstdError as error:
         raise ValueError(error) from None
@@ -54,14 +54,14 @@ class Codec(NamedTuple):
 
     Attributes:
         number: its name on the wire.
-        library: the package that has it.
+        package: what has it.
         thin: bytes per second up to which a way is worth its time; on one core it makes about five times as many.
         compress: a chunk.
         decompress: bytes to a chunk of so many; raises ValueError.
     """
 
     number: int
-    library: str
+    package: str
     thin: float
     compress: Callable[[memoryview], bytes]
     decompress: Callable[[Buffer, int], Buffer]
@@ -86,7 +86,7 @@ LEAST = 1024
 @cache
 def available() -> tuple[str, ...]:
     """The codecs that this process can use, the best one first."""
-    return tuple(name for name, codec in CODECS.items() if find_spec(codec.library) is not None)
+    return tuple(name for name, codec in CODECS.items() if find_spec(codec.package) is not None)
 
 
 def wish(mode: str | None) -> str:
@@ -164,12 +164,15 @@ def decompress(number: int, data: Buffer, size: int) -> Buffer:
     """A chunk as it was.
 
     Raises:
-        RemoteProtocolError: it is none of this codec, or too large, or the codec is not known here.
+        RemoteProtocolError: it is none of this codec and size, or too large, or the codec is not known here.
     """
     codec = next((CODECS[name] for name in available() if CODECS[name].number == number), None)
     if codec is None or not 0 < size <= CHUNK:
         raise RemoteProtocolError(f"a compressed chunk of {size:,} bytes by codec {number}")
     try:
-        return codec.decompress(data, size)
+        found = codec.decompress(data, size)
     except ValueError as error:
         raise RemoteProtocolError(f"a compressed chunk that is none: {error}") from None
+    if len(found) != size:
+        raise RemoteProtocolError(f"a compressed chunk that has {len(found):,} bytes, and says {size:,}")
+    return found
