@@ -153,11 +153,9 @@ def _wrapped(error: StopIteration) -> RuntimeError:
 
 def _is_at_hand(life: Life, ref: ObjectRef[Any], future: Any) -> bool:
     """Whether the value is here already; then the future is done."""
-    number = life.packer.own(ref)
-    life.check(ref)
-    here = life._recent([number])
+    here = life.at_hand([ref])
     if here is not None:
-        _settle(future, life, here[number], ref)
+        _settle(future, life, here[ref._hold.number], ref)
     return here is not None
 
 

@@ -211,10 +211,9 @@ class Life:
 
     def fetch(self, refs: Sequence[ObjectRef[Any]], timeout: float | None, kind: Kind) -> Steps[dict[int, Pending]]:
         """Wait for the values of references, or for the first failure among them; ``values`` takes them from these."""
-        numbers = [self.packer.own(ref) for ref in refs]
-        self.check(_any(refs))
-        if (recent := self._recent(numbers)) is not None:
-            return recent
+        if (at_hand := self.at_hand(refs)) is not None:
+            return at_hand
+        numbers = [ref._hold.number for ref in refs]
         wanted = dict(zip(numbers, refs, strict=True))
         limit = yield from self._get_limit(wanted, timeout, kind)
         waiter = kind(len(wanted))
@@ -238,8 +237,10 @@ class Life:
         values = {number: self._outcome(entry, wanted[number]) for number, entry in pending.items()}
         return [values[ref._hold.number] for ref in refs]
 
-    def _recent(self, numbers: Sequence[int]) -> dict[int, Pending] | None:
-        """The values, if all of them are at hand."""
+    def at_hand(self, refs: Sequence[ObjectRef[Any]]) -> dict[int, Pending] | None:
+        """The values, for ``values``, if all of them are here."""
+        numbers = [self.packer.own(ref) for ref in refs]
+        self.check(_any(refs))
         recent = self.recent.find(numbers)
         if recent is None:
             return None

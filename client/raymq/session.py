@@ -202,6 +202,10 @@ class Session:
             WrongSession: a reference belongs to another session.
             ObjectLost: the reference's session was lost, before or meanwhile.
         """
+        if isinstance(object_refs, ObjectRef) and (timeout is None or timeout >= 0):
+            life, wanted = self._life, [object_refs]
+            if (at_hand := life.at_hand(wanted)) is not None:  # which is found in less time than steps take
+                return life.values(wanted, at_hand)[0]
         return in_thread(self._get(object_refs, timeout, Waiter))()
 
     def _get(self, object_refs: Any, timeout: float | None, kind: Kind) -> Steps[Callable[[], Any]]:
