@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from typing import NamedTuple
 
 from raymq.errors import AddressError, NameNotResolved
@@ -13,9 +12,7 @@ from raymq.protocol.limits import PORT
 ENVIRONMENT = "RAYMQ_ADDRESS"
 """The environment variable that holds the address where none is given."""
 
-_ADDRESS = re.compile(
-    r"(?:raymq://)?(?:\[(?P<ipv6>[0-9a-fA-F:.%\w]+)\]|(?P<host>[^\[\]/:?#@\s]+))(?::(?P<port>[0-9]{1,5}))?/?"
-)
+_ADDRESS = r"(?:raymq://)?(?:\[(?P<ipv6>[0-9a-fA-F:.%\w]+)\]|(?P<host>[^\[\]/:?#@\s]+))(?::(?P<port>[0-9]{1,5}))?/?"
 
 
 class Address(NamedTuple):
@@ -45,7 +42,7 @@ def parse(address: str | None) -> Address:
         raise AddressError(f"{text!r} is an address of Ray Client; a raymq broker's is raymq://HOST:PORT")
     if text in ("auto", "local"):
         raise AddressError(f"{text!r} means a cluster on this machine, to Ray: write the broker's HOST:PORT")
-    match = _ADDRESS.fullmatch(text)
+    match = re.fullmatch(_ADDRESS, text)
     port = int(match["port"] or PORT) if match else 0
     if match is None or not 0 < port < 1 << 16:
         raise AddressError(f"{text!r} is no address: write HOST:PORT, raymq://HOST:PORT or [IPV6]:PORT")
@@ -67,6 +64,8 @@ def resolve(address: Address) -> tuple[str, bool]:
     Raises:
         NameNotResolved: the name has no address.
     """
+    import socket
+
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:

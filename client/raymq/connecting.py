@@ -14,7 +14,6 @@ from typing import Any
 from raymq import errors
 from raymq.address import Address, parse, resolve
 from raymq.connection import Connection, Ended, Event, RefusedHello, Welcomed
-from raymq.diagnosis import Found, diagnose
 from raymq.dialect import Dialect
 from raymq.info import session_info
 from raymq.life import Life
@@ -259,6 +258,8 @@ def _look(where: Address) -> errors.ConnectError:
     Raises:
         NotABroker: it speaks another protocol, which waiting does not heal.
     """
+    from raymq.diagnosis import Found, diagnose  # only where a connection fails
+
     diagnosis = diagnose(where)
     if diagnosis.found in (Found.GRPC, Found.OTHER):
         raise errors.NotABroker(diagnosis.text)

@@ -13,9 +13,8 @@ is) says UNBOUND, and the lane attaches again with the session's token and repla
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Union
+from typing import Any, NamedTuple, Union
 
 from raymq.errors import RemoteProtocolError
 from raymq.protocol.channel import Channel
@@ -43,8 +42,7 @@ class State(Enum):
     ENDED = "ended"
 
 
-@dataclass(frozen=True)
-class Welcomed:
+class Welcomed(NamedTuple):
     """The session is open."""
 
     object_max: int
@@ -53,8 +51,7 @@ class Welcomed:
     resumed: bool
 
 
-@dataclass(frozen=True)
-class RefusedHello:
+class RefusedHello(NamedTuple):
     """The broker does not open the session; ``retry``: waiting can heal it."""
 
     code: str
@@ -62,15 +59,13 @@ class RefusedHello:
     retry: bool
 
 
-@dataclass(frozen=True)
-class Silence:
+class Silence(NamedTuple):
     """Nothing was heard of the broker for the lease; or it is heard again."""
 
     seconds: float
 
 
-@dataclass(frozen=True)
-class Ended:
+class Ended(NamedTuple):
     """The session is over."""
 
     code: str

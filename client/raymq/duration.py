@@ -6,7 +6,7 @@ import math
 import re
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_TEXT = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([smhd])\s*", re.IGNORECASE)
+_TEXT = r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([smhdSMHD])\s*"
 _FORMS = 'write seconds as a number, or "90s", "30m", "24h", "7d"'
 
 
@@ -33,7 +33,7 @@ def parse(what: str, duration: float | str) -> float:
 
 
 def _read(what: str, text: str) -> float:
-    match = _TEXT.fullmatch(text)
+    match = re.fullmatch(_TEXT, text)
     if match is None:
         raise ValueError(f"{what}={text!r} is no length of time: {_FORMS}")
     return float(match[1]) * _UNITS[match[2].lower()]

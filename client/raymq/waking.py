@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import socket as sockets
+import os
+from io import FileIO, RawIOBase
+
+_ONE = (1).to_bytes(8, "little")
 
 
 class Waker:
-    """A pair of sockets, one of which the loop polls; both ends of it are the loop's to close.
+    """Something to poll, which becomes readable when the loop is woken; the loop's to close.
 
     However often the loop is woken before it looks, that costs one system call.
     """
 
     def __init__(self) -> None:
-        self._reader, self._writer = sockets.socketpair()
-        self._writer.setblocking(False)
+        # Files, not bare numbers: a number may be another file's by the time that somebody wakes a loop that has ended.
+        self._reader: RawIOBase
+        self._writer: RawIOBase
+        if hasattr(os, "eventfd"):
+            self._reader = self._writer = FileIO(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC), "r+")
+        else:
+            self._reader, self._writer = _pair()
         self._awake = False  # no Event: a signal handler may come while the loop changes it
 
     def fileno(self) -> int:
@@ -25,8 +33,8 @@ class Waker:
         if not self._awake:
             self._awake = True
             try:
-                self._writer.send(b"\0")
-            except OSError:
+                self._writer.write(_ONE)
+            except (OSError, ValueError):
                 pass  # the loop has ended
             except BaseException:
                 self._awake = False  # an interrupt: who comes next has to try again
@@ -34,10 +42,20 @@ class Waker:
 
     def clear(self) -> None:
         """There is something to read: the loop is awake, and is going to look at all that it may be woken for."""
-        self._reader.recv(64)
+        self._reader.read(len(_ONE))
         self._awake = False
 
     def close(self) -> None:
         """Nobody waits any longer."""
         self._reader.close()
         self._writer.close()
+
+
+def _pair() -> tuple[RawIOBase, RawIOBase]:
+    """Two ends of a connection, where there are no eventfds; what is closed here stays open for its file."""
+    import socket
+
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        writer.setblocking(False)
+        return reader.makefile("rb", buffering=0), writer.makefile("wb", buffering=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Sequence
 
 from raymq.errors import RemoteProtocolError
@@ -23,7 +22,11 @@ MAPPED_MIN = 4 << 20
 
 def _memory(size: int) -> memoryview:
     """Memory to be written to; given back when the last view of it is gone."""
-    if size < MAPPED_MIN or not hasattr(mmap, "MADV_HUGEPAGE"):
+    if size < MAPPED_MIN:
+        return memoryview(bytearray(size))
+    import mmap
+
+    if not hasattr(mmap, "MADV_HUGEPAGE"):
         return memoryview(bytearray(size))
     mapped = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     try:

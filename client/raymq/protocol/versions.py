@@ -15,7 +15,7 @@ from raymq.protocol.version import PROTOCOL_NEWEST, PROTOCOL_OLDEST, __version__
 COMPARED_PACKAGES = ("cloudpickle", "msgpack", "pyzmq", "numpy", "pandas", "pyarrow", "torch", "scipy", "polars")
 """Packages whose versions both sides tell: pickles of their objects may differ between versions."""
 
-_METADATA = re.compile(r"(?P<name>[\w.]+)-(?P<version>[^-]+)(-py[\d.]+)?\.(dist|egg)-info")
+_METADATA = r"(?P<name>[\w.]+)-(?P<version>[^-]+)(-py[\d.]+)?\.(dist|egg)-info"
 
 
 class Mismatch(NamedTuple):
@@ -32,10 +32,11 @@ def package_versions(names: Sequence[str]) -> dict[str, str]:
     of these folders are fixed by the standard (PyPA, "Recording installed projects").
     """
     found: dict[str, str] = {}
+    metadata = re.compile(_METADATA)
     for folder in sys.path:
         with contextlib.suppress(OSError):
             for entry in os.scandir(folder or "."):
-                if match := _METADATA.fullmatch(entry.name):
+                if match := metadata.fullmatch(entry.name):
                     found.setdefault(match["name"].lower().replace("_", "-"), match["version"])
     return {name: found[name] for name in names if name in found}
 
