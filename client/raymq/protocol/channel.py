@@ -23,6 +23,7 @@ from raymq.protocol.codec import (
     join,
 )
 from raymq.protocol.compression import Compressor, decompress
+from raymq.protocol.memory import Memory
 from raymq.protocol.messages import (
     ON_BULK,
     WITH_BYTES,
@@ -89,6 +90,7 @@ class Channel:
         self._active: deque[tuple[int, Outgoing]] = deque()
         self._begun: set[int] = set()
         self._unacknowledged: deque[tuple[int, int]] = deque()
+        self._memory = Memory()
         self._incoming: dict[int, Incoming] = {}
         self._announced: dict[int, Sequence[int]] = {}
         self._unclaimed: dict[int, Pickled] = {}
@@ -139,6 +141,7 @@ class Channel:
 
     def poll(self, now: float) -> list[tuple[Lane, Frames]]:
         """All packets that can go now: answers first, then calls as far as credit goes, then chunks."""
+        self._memory.tidy(now)
         packets, self._urgent = self._urgent, []
         while self._can_send_calls():
             packets.append((Lane.CALLS, self._send_batch(now)))
@@ -290,7 +293,7 @@ class Channel:
             raise RemoteProtocolError(f"transfer {message.transfer} begins out of turn")
         if len(message.sizes) > limits.TRANSFER_PARTS_MAX:
             raise RemoteProtocolError(f"a transfer of {len(message.sizes)} parts")
-        self._incoming[message.transfer] = Incoming(message.sizes, self.object_max)
+        self._incoming[message.transfer] = Incoming(message.sizes, self.object_max, self._memory)
         return []
 
     def _chunk(self, message: Chunk | Compressed, data: Buffer | None) -> list[Event]:

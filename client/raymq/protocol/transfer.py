@@ -5,35 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from raymq.errors import RemoteProtocolError
+from raymq.protocol.memory import Memory
 from raymq.protocol.messages import Buffer, Pickled
 
 
 def _flat(buffer: Buffer) -> memoryview:
     view = memoryview(buffer)
     return view if view.format == "B" and view.ndim == 1 else view.cast("B")
-
-
-MAPPED_MIN = 4 << 20
-"""Bytes from which a part gets pages of its own: of 2 MiB each, which Linux clears as they are first written to.
-
-100 MB take 11 ms so, the copy included. A bytearray is cleared at once, page by small page: 50 ms, and 8 for the copy.
-"""
-
-
-def _memory(size: int) -> memoryview:
-    """Memory to be written to; given back when the last view of it is gone."""
-    if size < MAPPED_MIN:
-        return memoryview(bytearray(size))
-    import mmap
-
-    if not hasattr(mmap, "MADV_HUGEPAGE"):
-        return memoryview(bytearray(size))
-    mapped = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    try:
-        mapped.madvise(mmap.MADV_HUGEPAGE)
-    except OSError:
-        pass  # this kernel has small pages only
-    return memoryview(mapped)
 
 
 class Outgoing:
@@ -67,12 +45,12 @@ class Outgoing:
 class Incoming:
     """A payload on its way in. Memory is set aside at its announced size, so that each byte is copied once."""
 
-    def __init__(self, sizes: Sequence[int], limit: int) -> None:
+    def __init__(self, sizes: Sequence[int], limit: int, memory: Memory) -> None:
         if not 0 < sum(sizes) <= limit:
             raise RemoteProtocolError(f"a transfer of {sum(sizes)} bytes; 1 to {limit} are accepted here")
         self.nbytes = sum(sizes)
         try:
-            self._parts = [_memory(size) for size in sizes]
+            self._parts = [memory.take(size) for size in sizes]
         except (MemoryError, OSError):
             raise RemoteProtocolError(f"no memory for a transfer of {self.nbytes:,} bytes") from None
         self._left = self.nbytes
