@@ -27,8 +27,10 @@ from raymq.protocol.messages import (
     Message,
     Pickled,
     Put,
+    Release,
     Task,
 )
+from raymq.protocol.pacing import LIVELY, PAUSE
 from raymq.protocol.route import ROUTE_SIZE, Kind, Lane, decode_route
 from tests.protocol.model import Network, Packet
 from tests.protocol.strategies import messages, strange
@@ -391,6 +393,39 @@ def test_a_message_that_no_frame_can_hold_is_refused_here() -> None:
     network.settle(5.0)
     assert right.received == left.sent
     assert right.values[0].nbytes == 100
+
+
+def chunks(packets: list[tuple[Lane, list[Buffer]]]) -> int:
+    return sum(lane is Lane.BULK for lane, _ in packets)
+
+
+def transferring() -> Channel:
+    """A channel that has chunks to send, and credit for more than it may send at a time."""
+    channel = Channel(SESSION)
+    channel.send(Put(1, channel.announce(Pickled(b"x" * 80))))
+    return channel
+
+
+def test_chunks_go_as_fast_as_they_can() -> None:
+    assert chunks(transferring().poll(5.0)) == SMALL["WINDOW_BULK"]
+
+
+@pytest.mark.parametrize("call", [Fetch([3]), Task([3], 1, b"", Pickled(b"()"))], ids=["Fetch", "Task"])
+def test_chunks_step_back_while_small_calls_are_made(call: Message) -> None:
+    channel = transferring()
+    channel.send(call)
+    assert chunks(channel.poll(5.0)) == 1
+    assert channel.next_deadline() == pytest.approx(5.0 + PAUSE)
+    assert chunks(channel.poll(5.0 + PAUSE / 2)) == 0
+    assert chunks(channel.poll(5.0 + PAUSE)) == 1
+    assert chunks(channel.poll(5.0 + LIVELY)) == SMALL["WINDOW_BULK"] - 2
+
+
+@pytest.mark.parametrize("large", [True, False])
+def test_chunks_do_not_step_back_for_what_nobody_waits_for(large: bool) -> None:
+    channel = transferring()
+    channel.send(Task([3], 1, b"", channel.announce(Pickled(b"x" * 80))) if large else Release([5]))
+    assert chunks(channel.poll(5.0)) == SMALL["WINDOW_BULK"]
 
 
 def test_deadlines() -> None:

@@ -25,6 +25,7 @@ from raymq.protocol.codec import (
 from raymq.protocol.compression import Compressor, decompress
 from raymq.protocol.memory import Memory
 from raymq.protocol.messages import (
+    AWAITED,
     ON_BULK,
     WITH_BYTES,
     Begin,
@@ -35,6 +36,7 @@ from raymq.protocol.messages import (
     Message,
     Pickled,
 )
+from raymq.protocol.pacing import Pacing
 from raymq.protocol.route import Kind, Lane
 from raymq.protocol.stream import Frames, Stream
 from raymq.protocol.transfer import Incoming, Outgoing
@@ -80,6 +82,8 @@ class Channel:
         self.compressor: Compressor | None = None
         """What large payloads are compressed with, once both ends have told what they can read."""
         self._bandwidth = Bandwidth()
+        self._pacing = Pacing()
+        self._awaited = False
         self._streams = {Lane.CALLS: self.calls, Lane.BULK: self.bulk}
         self._queue: deque[Encoded] = deque()
         self._urgent: list[tuple[Lane, Frames]] = []
@@ -132,6 +136,7 @@ class Channel:
                 f"at most {limits.BODY_MAX:,} can travel"
             )
         self._queue.append(encoded)
+        self._awaited |= type(message) in AWAITED and not encoded.transfer
         self.backlog += encoded.nbytes + MESSAGE_COST
 
     @property
@@ -145,7 +150,7 @@ class Channel:
         packets, self._urgent = self._urgent, []
         while self._can_send_calls():
             packets.append((Lane.CALLS, self._send_batch(now)))
-        while self._can_send_chunks():
+        while self._can_send_chunks() and self._pacing.next_chunk <= now:
             packets.append((Lane.BULK, self._send_chunk(now)))
             if self.compressor is not None and self.compressor.busy:
                 break  # it takes its time, and calls are not to wait for sixteen of them
@@ -160,6 +165,9 @@ class Channel:
         return self._more_chunks() and self.bulk.can_send and Lane.BULK in self.attached
 
     def _send_batch(self, now: float) -> Frames:
+        if self._awaited:
+            self._awaited = False
+            self._pacing.call_sent(now)
         batch: list[Encoded] = []
         nbytes = frames = 0
         while self._queue and len(batch) < limits.BATCH_MESSAGES:
@@ -196,6 +204,7 @@ class Channel:
             batch.insert(0, encode(Begin(number, transfer.sizes)))
         frames = self.bulk.send(join(batch), chunk.buffers, now)
         self._bandwidth.sent(self.bulk.sent, chunk.nbytes, now)
+        self._pacing.chunk_sent(now)
         if transfer.finished:
             self._begun.discard(number)
             if self.compressor is not None:
@@ -332,7 +341,9 @@ class Channel:
 
     def next_deadline(self) -> float | None:
         """When ``poll`` has something to do, in the owner's clock."""
-        if self._urgent or self._can_send_calls() or self._can_send_chunks():
+        if self._urgent or self._can_send_calls():
             return 0.0
         due = [at for at in (self.calls.next_deadline(), self.bulk.next_deadline()) if at is not None]
+        if self._can_send_chunks():
+            due.append(self._pacing.next_chunk)
         return min(due) if due else None

@@ -270,6 +270,8 @@ FROM_CLIENT = (Define, Put, Task, Create, Call, Fetch, Unfetch, Watch, Release, 
 FROM_BRIDGE = (Value, Failure, Ready, Reply, Refusal, Log, Yielded)
 ON_BULK = (Begin, Chunk, Compressed)
 WITH_BYTES = (Chunk, Compressed)
+AWAITED = frozenset({Task, Call, Fetch, Request, Value, Failure, Reply, Refusal})
+"""What somebody waits for, on its way or on its way back, unless it brings a large payload along."""
 
 
 def _plain(kind: type) -> Callable[[Any], bool]:
