@@ -312,9 +312,14 @@ def value_at_hand(reference: Any) -> Any:
     To ask is 0.5 us and to get it 15, where a callback takes 100 (Ray 2.60). Errors are left to ``on_value``.
     """
     with contextlib.suppress(BaseException):  # user code may run in there, when the value is unpickled
-        if ray._private.worker.global_worker.core_worker.object_exists(reference, memory_store_only=True):
+        if is_at_hand(reference):
             return ray.get(reference)
     return NOT_AT_HAND
+
+
+def is_at_hand(reference: Any) -> bool:
+    """Whether this is a small value, or an error, that is in this process already."""
+    return bool(ray._private.worker.global_worker.core_worker.object_exists(reference, memory_store_only=True))
 
 
 def on_ready(reference: Any, callback: Callable[[], None]) -> None:
@@ -330,10 +335,16 @@ def on_ready(reference: Any, callback: Callable[[], None]) -> None:
 
 
 def ready_now(references: Sequence[Any], *, fetch_local: bool) -> set[bytes]:
-    """The identities of those references that are ready, without waiting."""
+    """The identities of those references that are ready, without waiting.
+
+    Args:
+        references: which.
+        fetch_local: to be ready is to be on this node. Ray begins to copy here what is only on others, and goes on.
+    """
     if not references:
         return set()
-    ready, _ = ray.wait(list(references), num_returns=len(references), timeout=0, fetch_local=fetch_local)
+    each = list(set(references))
+    ready, _ = ray.wait(each, num_returns=len(each), timeout=0, fetch_local=fetch_local)
     return {identity(reference) for reference in ready}
 
 
