@@ -153,7 +153,7 @@ CORES = [
     "raymq_bridge.link", "raymq_bridge.inbox", "raymq_bridge.table", "raymq_bridge.watch",
     "raymq_bridge.lines", "raymq_bridge.fetches",
     "raymq_cli.backoff", "raymq_cli.events", "raymq_cli.last_words", "raymq_cli.child", "raymq_cli.supervisor",
-    "raymq_bridge.publications", "raymq.duration", "raymq.ahead",
+    "raymq_bridge.publications", "raymq.duration", "raymq.ahead", "raymq.readiness",
 ]  # fmt: skip
 IMPURE = (
     "zmq",
