@@ -73,6 +73,12 @@ def test_ray_is_only_imported_where_ray_asked_for_it() -> None:
     assert importers("raymq.dropin") - {name for name in MODULES if within(name, ("raymq.dropin",))} == {"raymq.api"}
 
 
+CLUSTER_FACE = {
+    f"raymq_bridge.cluster.{name}"
+    for name in ("arrivals", "calls", "driver", "errors", "generators", "operations", "references")
+}
+"""What faces Ray by its import; ``names`` finds things in Ray by their names."""
+
 LOOPS = ("raymq.daemon", "raymq.packets", "raymq.waking")
 """What loops around sockets need, wherever they run."""
 
@@ -87,7 +93,7 @@ def test_all_four_packages_are_looked_at() -> None:
         (
             "ray",
             {
-                "raymq_bridge.cluster",
+                *CLUSTER_FACE,
                 "raymq_bridge.services",
                 "raymq_bridge.copying",
                 "raymq_bridge.holder",
@@ -153,7 +159,7 @@ CORES = [
     "raymq_bridge.link", "raymq_bridge.inbox", "raymq_bridge.table", "raymq_bridge.watch",
     "raymq_bridge.lines", "raymq_bridge.fetches",
     "raymq_cli.backoff", "raymq_cli.events", "raymq_cli.last_words", "raymq_cli.child", "raymq_cli.supervisor",
-    "raymq_bridge.publications", "raymq.duration", "raymq.ahead",
+    "raymq_bridge.publications", "raymq.duration", "raymq.ahead", "raymq.readiness",
 ]  # fmt: skip
 IMPURE = (
     "zmq",

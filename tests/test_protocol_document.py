@@ -374,7 +374,7 @@ def test_the_keys_of_a_described_error_are_those_of_the_code() -> None:
 
 def test_the_operations_of_requests_are_those_of_the_bridge() -> None:
     rows = table("operation", "arguments", "returns")
-    faces = [BELONGINGS.with_name(name) for name in ("cluster.py", "services.py")]
+    faces = [BELONGINGS.parent / name for name in ("cluster/operations.py", "services.py")]
     operations = [name for face in faces for name in keys(assigned(face, "OPERATIONS"))]
     operations += [name for face in (Packages, Shelf, Sharing) for name in face().operations]
     assert [row["operation"] for row in rows] == operations
@@ -388,7 +388,7 @@ _MODULES = {
     "connection": [ROOT / "client/raymq/connection.py"],
     "client": [*(ROOT / "client/raymq").glob("*.py")],
     "broker": BROKER,
-    "bridge": [path for path in BELONGINGS.parent.glob("*.py") if path.name != "__main__.py"],
+    "bridge": [path for path in BELONGINGS.parent.rglob("*.py") if path.name != "__main__.py"],
 }
 LIMITS = {row["constant"]: row["value"] for row in table("constant", "value", "unit", "what happens at it")}
 

@@ -33,11 +33,12 @@ class ActorClass(Callee):
         self.__doc__ = definition.target.__doc__
 
     def remote(self, *args: Any, **kwargs: Any) -> ActorHandle:
-        """Create an actor; returns its handle at once, with ``get_if_exists`` when it is known which one that is.
+        """Create an actor; returns its handle at once, or with a ``name`` when the cluster has given it that.
 
-        What goes wrong in the creation is raised by the ``get`` of the actor's first call.
+        What else goes wrong in the creation is raised by the ``get`` of the actor's first call.
 
         Raises:
+            ActorAlreadyExistsError: the name is taken, and ``get_if_exists`` is not given.
             TypeError: the arguments do not fit the constructor's signature.
             ValueError: options exclude each other.
             NotPicklable: an argument cannot be pickled; the message names it.
@@ -50,6 +51,12 @@ class ActorClass(Callee):
         check_creation(self._merged, is_async=self._shape.is_async)
         made = self._choose()._lives.for_call(args, kwargs).calls.actor(self, args, kwargs)
         return made._as_known() if self._merged.get("get_if_exists") else made
+
+    @property
+    def _takes_name(self) -> bool:
+        """Whether an actor that is created must be the only one of its name."""
+        options = {**self._definition.options, **self._overrides}
+        return bool(options.get("name")) and not options.get("get_if_exists")
 
     def options(self, **options: Any) -> ActorClass:
         """The same class with other options than the decorator's."""
@@ -105,6 +112,14 @@ class ActorHandle(Held):
     def _as_known(self) -> ActorHandle:
         """The handle that was there first, if there are more to this actor: so they are equal. Asks the cluster."""
         return cast(ActorHandle, self._life.request("itself", (self,), {}, held=self))
+
+    def _check_made(self) -> None:
+        """Wait until the cluster knows the actor.
+
+        Raises:
+            Exception: what it says against that.
+        """
+        self._life.request("actor_id", (self,), {}, held=self)
 
     def _ask_for_signatures(self) -> Listed:
         """The parameters of its methods, of which only the program that made the actor knows without asking."""

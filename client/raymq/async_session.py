@@ -57,7 +57,8 @@ class AsyncSession:
     other methods wait in a few threads, each until it is done, also when its coroutine is cancelled. ``f.remote()`` is
     no coroutine, since it returns at once; but a large argument whose memory could be changed is sent first, as by
     ``put``, so give it a reference: ``f.remote(await session.put(array))``. So is, with the first call, what
-    the ``runtime_env`` of a function or class names of this machine.
+    the ``runtime_env`` of a function or class names of this machine. The creation of an actor that takes a name waits
+    until the cluster has given it that: ``await asyncio.to_thread(Cls.options(name="x").remote)``.
 
     Attributes:
         session: the session itself, whose methods block.

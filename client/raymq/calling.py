@@ -60,11 +60,13 @@ class Calls:
         return self._as_returned(refs)
 
     def actor(self, kind: ActorClass, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActorHandle:
-        """Create an actor."""
+        """Create an actor. One that takes a name is waited for until the cluster has it, or says that it is taken."""
         payload = self._life.packer.pack_call(kind.__name__, args, kwargs)
         number, options = self.prepare(kind)
         handle = ActorHandle(self._life, self._new_hold(), kind.__name__, kind._shape)
         self._life.post(Create(handle._hold.number, number, options, payload), payload)
+        if kind._takes_name:
+            handle._check_made()
         return handle
 
     def method(self, method: ActorMethod, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

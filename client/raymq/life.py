@@ -259,7 +259,7 @@ class Life:
         if timeout != 0:
             return timeout
         yield from self._watch(wanted, kind, fetch_local=True)
-        missing = len(wanted) - len(self.ledger.ready_among(list(wanted)))
+        missing = len(wanted) - len(self.ledger.ready_among(list(wanted), local=True))
         if missing:
             raise self._timeout(f"{missing} of {len(wanted)} values are not ready")
         return None
@@ -312,13 +312,13 @@ class Life:
         until = deadline if timeout else None
         yield from self._watch(dict(zip(numbers, refs, strict=True)), kind, fetch_local=fetch_local, until=until)
         waiter = kind(num_returns)
-        self.ledger.wait_for(numbers, waiter)
+        self.ledger.wait_for(numbers, waiter, local=fetch_local)
         try:
             yield waiter, _left(deadline)
         finally:
-            self.ledger.wait_no_more(numbers, waiter)
+            self.ledger.wait_no_more(numbers, waiter, local=fetch_local)
         self.check(refs[0])
-        ready = set(self.ledger.ready_among(numbers)[:num_returns])
+        ready = set(self.ledger.ready_among(numbers, local=fetch_local)[:num_returns])
         return {place for place, number in enumerate(numbers) if number in ready}
 
     def _watch(
@@ -332,7 +332,7 @@ class Life:
         for held in wanted.values():
             if isinstance(held, ObjectRefGenerator):
                 held._expect()
-        for part in _parts(self.ledger.watch(list(wanted))):
+        for part in _parts(self.ledger.watch(list(wanted), local=fetch_local)):
             watch, first = functools.partial(Watch, refs=part, fetch_local=fetch_local), wanted[part[0]]
             told = yield from self._ask(watch, kind, held=first, until=until)
             if told.outcome is not None:

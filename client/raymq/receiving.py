@@ -79,7 +79,7 @@ class Receiver:
         return [Hold(number, self._dropped) for number in message.payload.refs]
 
     def _ready(self, message: Ready) -> None:
-        self._ledger.became_ready(message.refs)
+        self._ledger.became_ready(message.refs, local=message.local)
         if message.request:
             self._ledger.reply_came(Reply(message.request, WATCHED), [])
 

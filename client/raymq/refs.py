@@ -7,7 +7,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar, cast
 
 from raymq.errors import ObjectLost, SessionLost
-from raymq.ids import JobID, TaskID
+from raymq.ids import ActorID, JobID, TaskID
 
 if TYPE_CHECKING:  # a program that has no coroutines does not pay for asyncio: a third of the import
     import asyncio
@@ -119,6 +119,18 @@ class ObjectRef(Identified, Generic[T_co]):
             ObjectLost: the session was lost.
         """
         return cast(JobID, self._life.request("job_id", (self,), {}, held=self))
+
+    def actor_id(self) -> ActorID:
+        """``task_id().actor_id()``: the actor whose method makes the object. Asks the cluster.
+
+        Of what a task makes, or is put, it is no actor's id, but ends in the job's, as Ray's task ids have it. Ray's
+        references have no such method.
+
+        Raises:
+            Exception: the call could not be made, and so there is no task.
+            ObjectLost: the session was lost.
+        """
+        return self.task_id().actor_id()
 
     def owner_address(self) -> bytes:
         """The process that owns the object, Ray's message ``Address`` as bytes. Asks the cluster.

@@ -191,12 +191,14 @@ class Session:
 
         Args:
             object_refs: one ``ObjectRef``, or a list of them; a generator is returned as it is.
-            timeout: seconds to wait at most; None waits for ever, 0 takes what is ready in the cluster by now.
+            timeout: seconds to wait at most; None waits for ever, as does -1; 0 takes what is on the head node by now.
 
         Returns:
             The value; a list of them for a list.
 
         Raises:
+            ValueError: this is neither, but a tuple, say; or the timeout cannot be one.
+            TypeError: in the list is something else.
             RayTaskError: the task raised; the error is an instance of the task's exception class, too.
             GetTimeoutError: the time was over.
             WrongSession: a reference belongs to another session.
@@ -214,7 +216,7 @@ class Session:
         if isinstance(object_refs, ObjectRefGenerator):
             return lambda: object_refs  # as Ray does: it has no value of its own
         life, single = self._life, isinstance(object_refs, ObjectRef)
-        wanted: list[ObjectRef[Any]] = [object_refs] if single else _check_refs("get", object_refs)
+        wanted: list[ObjectRef[Any]] = [object_refs] if single else _check_get(object_refs)
         pending = yield from life.fetch(wanted, limit, kind)
         return lambda: life.values(wanted, pending)[0] if single else life.values(wanted, pending)
 
@@ -232,14 +234,15 @@ class Session:
             ray_waitables: a list of references, each once. A generator is ready when its ``next`` would not wait.
             num_returns: how many must be ready.
             timeout: seconds to wait at most; None waits for ever, 0 only looks.
-            fetch_local: also bring the objects to the head node, so that ``get`` finds them there.
+            fetch_local: to be ready is to be on the head node, where the objects are copied; else it is to exist on any
+                node. (The next item of a generator is ready when it exists.)
 
         Returns:
             Those that are ready, at most ``num_returns``, and the others; both in the order of ``ray_waitables``.
 
         Raises:
             TypeError: ``ray_waitables`` is no list of references.
-            ValueError: a reference is listed twice, or ``num_returns`` does not fit.
+            ValueError: a reference is listed twice, or ``num_returns`` or ``timeout`` does not fit.
             WrongSession: a reference belongs to another session.
             ObjectLost: the reference's session was lost, before or meanwhile.
         """
@@ -249,16 +252,11 @@ class Session:
         self, ray_waitables: list[Waitable], num_returns: int, timeout: float | None, kind: Kind, *, fetch_local: bool
     ) -> Steps[tuple[list[Waitable], list[Waitable]]]:
         """Wait for references, in a thread or a loop."""
-        if isinstance(ray_waitables, ObjectRef | ObjectRefGenerator):
-            raise TypeError("wait() takes a list of ObjectRefs, not a single one")
-        wanted: list[Waitable] = _check_refs("wait", ray_waitables, TypeError, ObjectRef | ObjectRefGenerator)
-        if len(set(wanted)) != len(wanted):
-            raise ValueError("wait() takes each reference once")
+        _check_wait(ray_waitables, num_returns, timeout)
+        wanted = list(ray_waitables)
         if not wanted:
             return [], []
-        if not 0 < num_returns <= len(wanted):
-            raise ValueError(f"num_returns is between 1 and the number of references, {len(wanted)}, not {num_returns}")
-        ready = yield from self._life.wait(wanted, num_returns, _limit(timeout), kind, fetch_local=fetch_local)
+        ready = yield from self._life.wait(wanted, num_returns, timeout, kind, fetch_local=fetch_local)
         return (
             [ref for place, ref in enumerate(wanted) if place in ready],
             [ref for place, ref in enumerate(wanted) if place not in ready],
@@ -405,19 +403,45 @@ class Session:
         return self._lives.for_call(args, kwargs).request(operation, args, kwargs)
 
 
-def _check_refs(what: str, refs: Any, error: type[Exception] = ValueError, kinds: Any = ObjectRef) -> list[Any]:
-    if not isinstance(refs, list | tuple):
-        raise error(f"{what}() takes an ObjectRef or a list of them, not {type_name(refs)}")
-    for position, ref in enumerate(refs):
-        if not isinstance(ref, kinds):
-            raise error(f"{what}() takes ObjectRefs; item {position} of the list is a {type_name(ref)}")
+def _limit(timeout: float | None) -> float | None:
+    """How long a get waits. To Ray -1 is None, and its process ends with a failed check for what else is below 0."""
+    if timeout is not None and timeout < 0 and timeout != -1:
+        raise ValueError(f"a timeout is 0 or more seconds, or -1 for no limit, not {timeout}")
+    return None if timeout == -1 else timeout
+
+
+# What Ray refuses is refused in the same order and with its words.
+
+
+def _check_get(refs: Any) -> list[ObjectRef[Any]]:
+    if not isinstance(refs, list):
+        raise ValueError(  # noqa: TRY004 - as Ray does
+            f"Invalid type of object refs, {type(refs)}, is given. "
+            "'object_refs' must either be an ObjectRef or a list of ObjectRefs. "
+        )
+    for ref in refs:
+        if not isinstance(ref, ObjectRef):
+            raise TypeError(f"Attempting to call `get` on the value {ref}, which is not an ray.ObjectRef.")
     return list(refs)
 
 
-def _limit(timeout: float | None) -> float | None:
+def _check_wait(refs: Any, num_returns: int, timeout: float | None) -> None:
+    expected = "wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator"
+    if isinstance(refs, ObjectRef | ObjectRefGenerator):
+        raise TypeError(f"{expected}, got a single ray.ObjectRef or ray.ObjectRefGenerator {refs}")
+    if not isinstance(refs, list):
+        raise TypeError(f"{expected}, got {type(refs)}")
     if timeout is not None and timeout < 0:
-        raise ValueError(f"a timeout is 0 or more seconds, not {timeout}")
-    return timeout
+        raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
+    for ref in refs:
+        if not isinstance(ref, ObjectRef | ObjectRefGenerator):
+            raise TypeError(f"{expected}, got list containing {type(ref)}")
+    if len(set(refs)) != len(refs):
+        raise ValueError("Wait requires a list of unique ray_waitables.")
+    if refs and num_returns <= 0:
+        raise ValueError(f"Invalid number of objects to return {num_returns}.")
+    if refs and num_returns > len(refs):
+        raise ValueError("num_returns cannot be greater than the number of ray_waitables provided to ray.wait.")
 
 
 def _close_at_exit(session: weakref.ref[Session]) -> None:

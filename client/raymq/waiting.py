@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Union
 
 from raymq.protocol.messages import Failure, Pickled, Refusal, Reply, Value, Yielded
+from raymq.readiness import Readiness
 from raymq.refs import Hold
 
 Answer = Union[Value, Failure, Reply, Refusal]
@@ -106,8 +107,7 @@ class Ledger:
         self._values: dict[int, Pending] = {}
         self._replies: dict[int, Pending] = {}
         self._items: dict[int, _Items] = {}
-        self._ready: set[int] = set()
-        self._watched: dict[int, list[Waiter]] = {}
+        self._exists, self._local = Readiness(), Readiness()
         self._ended: BaseException | None = None
 
     # --- the program's threads
@@ -173,34 +173,35 @@ class Ledger:
             pending.complete(self._ended)
         return pending
 
-    def watch(self, numbers: Sequence[int]) -> list[int]:
-        """Watch references; returns those that the bridge has not been asked to watch before."""
-        with self._lock:
-            known = self._ready, self._watched, self._items
-            unknown = [number for number in numbers if not any(number in table for table in known)]
-            self._watched.update({number: [] for number in unknown})
-            return unknown
+    def watch(self, numbers: Sequence[int], *, local: bool) -> list[int]:
+        """Watch references; returns those that the bridge has not been asked to watch before.
 
-    def ready_among(self, numbers: Sequence[int]) -> list[int]:
+        ``local``, here and below: to be ready is to be on the bridge's node, and not only to exist somewhere.
+        """
+        with self._lock:
+            return self._readiness(local).watch(number for number in numbers if number not in self._items)
+
+    def _readiness(self, local: bool) -> Readiness:
+        return self._local if local else self._exists
+
+    def ready_among(self, numbers: Sequence[int], *, local: bool = False) -> list[int]:
         """Those that are known to be ready."""
         with self._lock:
-            return [number for number in numbers if number in self._ready]
+            return [number for number in numbers if number in self._readiness(local)]
 
-    def wait_for(self, numbers: Sequence[int], waiter: Waiter) -> None:
+    def wait_for(self, numbers: Sequence[int], waiter: Waiter, *, local: bool = False) -> None:
         """Have a waiter count the references that are ready; the end of the session ends every wait."""
         with self._lock:
+            if self._ended is not None:
+                waiter.count_down(at_once=True)
+                return
             for number in numbers:
-                if number in self._ready or self._ended is not None:
-                    waiter.count_down(at_once=self._ended is not None)
-                else:
-                    self._watched.setdefault(number, []).append(waiter)
+                self._readiness(local).wait_for(number, waiter)
 
-    def wait_no_more(self, numbers: Sequence[int], waiter: Waiter) -> None:
+    def wait_no_more(self, numbers: Sequence[int], waiter: Waiter, *, local: bool = False) -> None:
         """Undo ``wait_for``."""
         with self._lock:
-            for number in numbers:
-                if waiter in self._watched.get(number, ()):
-                    self._watched[number].remove(waiter)
+            self._readiness(local).wait_no_more(numbers, waiter)
 
     # --- items of generators
 
@@ -225,7 +226,8 @@ class Ledger:
             items = self._items[number]
             item = items.here.popleft() if items.here else None
             if not items.here and not items.done:
-                self._ready.discard(number)
+                self._exists.be_ready_no_more(number)
+                self._local.be_ready_no_more(number)
             return item, items.done and not items.here
 
     def drop_items(self, number: int) -> None:
@@ -267,35 +269,32 @@ class Ledger:
             if pending is not None:
                 pending.complete(message, holds)
 
-    def became_ready(self, numbers: Iterable[int]) -> None:
-        """References have a value or an error now."""
+    def became_ready(self, numbers: Sequence[int], *, local: bool) -> None:
+        """References that are watched have a value or an error now."""
         with self._lock:
-            for number in numbers:
-                self._become_ready(number)
+            self._readiness(local).told(numbers)
 
     def _become_ready(self, number: int) -> None:
-        if number not in self._ready:
-            self._ready.add(number)
-            for waiter in self._watched.pop(number, ()):
-                waiter.count_down()
+        self._exists.become_ready(number)
+        self._local.become_ready(number)
 
     def forget(self, numbers: Iterable[int]) -> None:
         """These references were released: what is known of them goes with them."""
         with self._lock:
             for number in numbers:
-                self._ready.discard(number)
+                self._exists.forget(number)
+                self._local.forget(number)
                 self._items.pop(number, None)
                 if number in self._values and self._values[number].outcome is not None:
                     del self._values[number]  # it was wanted in an event loop that was closed
-                if not self._watched.get(number):
-                    self._watched.pop(number, None)
 
     def leave_waiting(self) -> None:
         """Forget all who wait: at the interpreter's exit these are daemon threads, and end with it, without a word."""
         with self._lock:
             self._values.clear()
             self._replies.clear()
-            self._watched.clear()
+            self._exists.leave_waiting()
+            self._local.leave_waiting()
 
     def end(self, error: BaseException) -> None:
         """The session has ended: whoever waits, now or later, gets this error."""
@@ -303,9 +302,8 @@ class Ledger:
             self._ended = self._ended or error
             for pending in (*self._values.values(), *self._replies.values()):
                 pending.complete(self._ended)
-            for waiting in self._watched.values():
-                for waiter in waiting:
-                    waiter.count_down(at_once=True)
+            self._exists.end()
+            self._local.end()
 
 
 def payload_of(answer: Answer) -> Pickled:

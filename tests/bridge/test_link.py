@@ -183,7 +183,7 @@ def test_messages_pass(line: Line) -> None:
     frames = [encode_route(Kind.DATA, SESSION), data_header(1, 0, 64, batch)]
     assert line.link.receive(frames, line.now) == [Received([Fetch([1])])]
     assert line.link.channel is not None
-    line.link.channel.send(Ready(0, [1]))
+    line.link.channel.send(Ready(0, [1], False))
     assert line.say() == [(Kind.DATA, Lane.CALLS)]
 
 

@@ -43,7 +43,7 @@ def fill(outbox: Outbox) -> int:
 def test_what_is_handed_over_comes_out_in_order() -> None:
     woken = []
     outbox = Outbox(lambda: woken.append(True))
-    items = [SMALL, Consumed(), Taken(5), Ready(3, [1])]
+    items = [SMALL, Consumed(), Taken(5), Ready(3, [1], False)]
     for item in items:
         outbox.put(item)
     assert list(outbox.take()) == items
@@ -71,7 +71,7 @@ def test_word_of_what_was_dealt_with_does_not_wait_for_long() -> None:
         (Reply(1, Pickled(bytes(1 << 20))), 0, 1 << 20),
         (Failure(1, {"type": "E", "message": "m" * 500, "pid": 7}, Pickled(b"")), 501, 0),
         (Refusal(1, {"traceback": "t" * 500}, Pickled(bytes(1 << 20))), 500, 1 << 20),
-        (Ready(1, [1, 3, 5]), 27, 0),
+        (Ready(1, [1, 3, 5], False), 27, 0),
         (Log({}, ["a line"]), 0, 0),
     ],
 )
@@ -128,13 +128,15 @@ def test_large_payloads_are_held_until_they_are_delivered(outbox: Outbox) -> Non
 def test_the_rest_is_news_of_references_and_then_lines(outbox: Outbox) -> None:
     outbox.add_lines("stdout", ["a", "b" * (TEXT_MAX + 1000)])
     for number in range(REFS_PER_MESSAGE + 5):
-        outbox.became_ready(number)
+        outbox.became_ready(number, local=False)
+    outbox.became_ready(3, local=True)
     rest = []
     while (message := outbox.take_rest()) is not None:
         rest.append(message)
-    assert rest[0] == Ready(0, list(range(REFS_PER_MESSAGE)))
-    assert rest[1] == Ready(0, list(range(REFS_PER_MESSAGE, REFS_PER_MESSAGE + 5)))
-    lines = [line for log in rest[2:] if isinstance(log, Log) for line in log.lines]
+    assert rest[0] == Ready(0, list(range(REFS_PER_MESSAGE)), False)
+    assert rest[1] == Ready(0, list(range(REFS_PER_MESSAGE, REFS_PER_MESSAGE + 5)), False)
+    assert rest[2] == Ready(0, [3], True)
+    lines = [line for log in rest[3:] if isinstance(log, Log) for line in log.lines]
     assert lines[0] == "a"
     assert len(lines[1]) < TEXT_MAX + 100
     assert "characters" in lines[1]

@@ -39,7 +39,7 @@ class Line:
         return self.connection.receive([encode_route(kind, session, lane), encode_control(kind, **fields)], self.now)
 
     def data(self, seq: int) -> list[Any]:
-        batch = join([encode(Ready(0, [seq]))])
+        batch = join([encode(Ready(0, [seq], False))])
         return self.connection.receive([encode_route(Kind.DATA, SESSION), data_header(seq, 0, 64, batch)], self.now)
 
     def say(self) -> list[tuple[Kind, Lane]]:
@@ -210,7 +210,7 @@ def test_an_attach_that_was_lost_is_repeated(line: Line) -> None:
 
 def test_messages_pass(line: Line) -> None:
     line.open()
-    assert line.data(1) == [Received([Ready(0, [1])])]
+    assert line.data(1) == [Received([Ready(0, [1], False)])]
     assert line.data(1) == []
     line.connection.channel.send(Put(1, line.connection.channel.announce(_payload())))
     assert (Kind.DATA, Lane.CALLS) in line.say()

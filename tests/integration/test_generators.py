@@ -312,7 +312,7 @@ def test_it_cannot_be_passed_on(numbers: Any) -> None:
     assert ray.get(generator) is generator
     with pytest.raises(ray.NotPicklable, match="pass the references that it yields"):
         ray.put([generator])
-    with pytest.raises(ValueError, match="ObjectRefs"):
+    with pytest.raises(TypeError, match="ObjectRef"):
         ray.get([generator])  # type: ignore[list-item]
 
 

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.cluster
 ASK = """
 import json, os, sys, threading, time
 from raymq_bridge import cluster, packages, services
+from raymq_bridge.cluster import driver, references
 import ray
 import ray.util.queue
 from ray.util import scheduling_strategies as strategies
@@ -83,7 +84,7 @@ def generators_end():
 
 
 def socket_is_the_raylets():
-    pid = cluster.peer_of(context.address_info["raylet_socket_name"])
+    pid = driver.peer_of(context.address_info["raylet_socket_name"])
     with open(f"/proc/{pid}/comm") as comm:
         return comm.read().strip() == "raylet"
 
@@ -165,7 +166,7 @@ CHECKS = {
     "ray._private.worker.print_worker_logs": prints,
     "RayContext.address_info['raylet_socket_name']": socket_is_the_raylets,
     "ray.experimental.internal_kv._internal_kv_get('extra_usage_tag_gcs_storage', namespace='usage_stats')":
-        lambda: cluster._storage() == "memory",
+        lambda: driver._storage() == "memory",
     "ray._private.worker.global_worker.core_worker.get_local_actor_state(actor_id)":
         lambda: ray.get(reference) == 1 and isinstance(services.core("get_local_actor_state", actor._actor_id), int),
     "ray._private.worker.global_worker.core_worker.get_local_ongoing_lineage_reconstruction_tasks()":
@@ -175,7 +176,7 @@ CHECKS = {
     "Queue.__dict__: maxsize, actor": lambda: set(vars(ray.util.queue.Queue(3))) == {"maxsize", "actor"},
     "DynamicObjectRefGenerator.__dict__: _refs": lambda: [list(refs) for refs in vars(ray.DynamicObjectRefGenerator([1])).values()] == [[1]],
     "ActorHandle._ray_method_signatures: without self, with _ray_trace_ctx":
-        lambda: cluster.signatures(actor)["add"] == [("one", 1, False), ("other", 3, True)]
+        lambda: references.signatures(actor)["add"] == [("one", 1, False), ("other", 3, True)]
         and [one.name for one in actor._ray_method_signatures["one"]] == ["_ray_trace_ctx"],
     "PlacementGroup.__dict__: id, bundle_cache": lambda: set(vars(group)) == {"id", "bundle_cache"},
     "NodeAffinitySchedulingStrategy.__dict__: node_id, soft, _spill_on_unavailable, _fail_on_unavailable":

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -131,6 +132,43 @@ def test_a_result_is_made_again_and_what_cannot_be_is_an_error(
         assert ray.get(result, timeout=60) == bytes(LARGE)
     assert (tmp_path / "made").read_text() == "made\n" * 2
     assert (tmp_path / "made once").read_text() == "made\n"
+
+
+@ray.remote(num_cpus=0, resources={"second": 0.1}, max_retries=0)
+def made_late(gate: Path) -> bytes:
+    while not gate.exists():
+        time.sleep(0.01)
+    return bytes(LARGE)
+
+
+@pytest.mark.timeout(500)
+def test_what_becomes_ready_during_a_wait_is_copied_to_the_head_node(
+    head: Head, session: ray.Session, tmp_path: Path
+) -> None:
+    here, gate = ray.get_runtime_context().get_node_id(), tmp_path / "gate"
+
+    def is_here(ref: ray.ObjectRef[bytes]) -> bool:
+        return here in ray.experimental.get_object_locations([ref])[ref]["node_ids"]
+
+    with second_node(head, session, tmp_path):
+        near, far, both = (made_late.remote(gate) for _ in range(3))
+        assert ray.wait([near, both], timeout=0) == ([], [near, both])
+        assert ray.wait([far, both], timeout=0, fetch_local=False) == ([], [far, both])
+        gate.touch()
+        assert ray.wait([far, both], num_returns=2, timeout=60, fetch_local=False)[1] == []
+        assert ray.wait([near, both], num_returns=2, timeout=60)[1] == []
+        assert not is_here(far)
+        with pytest.raises(ray.exceptions.GetTimeoutError):
+            ray.get(far, timeout=0)
+        assert ray.wait([far], timeout=60) == ([far], []), "what exists is copied by another wait"
+        lost = made_late.remote(gate)
+        assert ray.wait([lost], timeout=60, fetch_local=False) == ([lost], [])
+        assert not is_here(lost)
+    for ref in (near, far, both):
+        assert ray.get(ref, timeout=60) == bytes(LARGE)
+    assert ray.wait([lost], timeout=60) == ([lost], []), "what cannot be copied is ready: there is an error to get"
+    with pytest.raises(ray.exceptions.ObjectLostError):
+        ray.get(lost, timeout=60)
 
 
 @pytest.mark.timeout(500)

@@ -120,15 +120,19 @@ def test_get_with_a_timeout(session: ray.Session) -> None:
     done = after.remote(0, "done")
     ray.wait([done])
     assert ray.get(done, timeout=0) == "done"
-    with pytest.raises(ValueError, match="0 or more seconds"):
-        ray.get(done, timeout=-1)
+    assert ray.get(after.remote(0.3, "for ever"), timeout=-1) == "for ever"
+    for call in (ray.get, lambda refs, timeout: ray.get([refs], timeout=timeout)):
+        with pytest.raises(ValueError, match="or -1 for no limit"):
+            call(done, timeout=-0.5)
     ray.cancel(slow, force=True)
 
 
-@pytest.mark.parametrize("wrong", [1, "text", None, [1], [None]])
-def test_get_refuses_what_is_no_reference(session: ray.Session, wrong: Any) -> None:
-    with pytest.raises(ValueError, match=r"get\(\) takes"):
+@pytest.mark.parametrize("wrong", [1, "text", None, (), set(), iter([])])
+def test_get_refuses_what_is_no_list_of_references(session: ray.Session, wrong: Any) -> None:
+    with pytest.raises(ValueError, match="must either be an ObjectRef or a list of ObjectRefs"):
         ray.get(wrong)
+    with pytest.raises(TypeError, match="which is not an ray.ObjectRef"):
+        ray.get([ray.put(1), wrong])
 
 
 def test_put_refuses_references(session: ray.Session) -> None:
@@ -159,17 +163,19 @@ def test_wait_in_a_loop(session: ray.Session) -> None:
 
 def test_wait_refuses_bad_arguments(session: ray.Session) -> None:
     one = ray.put(1)
-    with pytest.raises(TypeError, match="not a single one"):
+    with pytest.raises(TypeError, match="got a single"):
         ray.wait(one)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="item 0"):
-        ray.wait([1])  # type: ignore[list-item]
-    with pytest.raises(ValueError, match="once"):
+    with pytest.raises(TypeError, match="got <class 'tuple'>"):
+        ray.wait((one,))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="containing <class 'int'>"):
+        ray.wait([one, 1])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="unique"):
         ray.wait([one, one])
     with pytest.raises(ValueError, match="num_returns"):
         ray.wait([one], num_returns=2)
-    with pytest.raises(ValueError, match="num_returns"):
+    with pytest.raises(ValueError, match="Invalid number of objects to return 0"):
         ray.wait([one], num_returns=0)
-    with pytest.raises(ValueError, match="0 or more seconds"):
+    with pytest.raises(ValueError, match="must be nonnegative"):
         ray.wait([one], timeout=-1)
 
 
@@ -193,6 +199,27 @@ def test_references_tell_of_their_object(session: ray.Session) -> None:
 
     ref = told.remote([ray.put(0)])
     assert (ref.task_id(), ref.job_id(), ref.owner_address(), ref.call_site()) == ray.get(told.remote([ref]))
+
+
+def test_references_tell_of_the_actor_that_makes_their_object(session: ray.Session) -> None:
+    @ray.remote(num_cpus=0)
+    class Maker:
+        def make(self) -> list[Any]:
+            return [ray.get_runtime_context().get_actor_id(), ray.put(0)]
+
+    @ray.remote(num_cpus=0)
+    def told(refs: list[Any]) -> list[Any]:
+        return [ref.task_id().actor_id() for ref in refs]
+
+    maker = Maker.remote()
+    made = maker.make.remote()
+    actor, inner = ray.get(made)
+    of_none = [told.remote([]), ray.put(bytes(200_000))]
+    assert made.actor_id() == inner.actor_id() == maker._actor_id == ray.ActorID.from_hex(actor)
+    assert [ref.actor_id() for ref in [made, inner, *of_none]] == ray.get(told.remote([made, inner, *of_none]))
+    assert maker._actor_id not in [ref.actor_id() for ref in of_none]
+    assert of_none[0].actor_id().hex() == "ff" * 12 + session.info.job_id, "of a task it only names the job"
+    assert {ref.actor_id().job_id for ref in of_none} == {ray.JobID.from_hex(session.info.job_id)}
 
 
 def test_references_cannot_be_pickled_by_others(session: ray.Session) -> None:

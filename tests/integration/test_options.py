@@ -196,7 +196,7 @@ def test_get_if_exists(session: ray.Session) -> None:
     assert len({first, second}) == 1
     assert first._actor_id == second._actor_id
     with pytest.raises(ray.exceptions.ActorAlreadyExistsError, match="already"):
-        ray.get(Named.options(name="shared", namespace="options").remote().pid.remote())
+        Named.options(name="shared", namespace="options").remote()
 
 
 def test_restarts(session: ray.Session) -> None:

@@ -92,7 +92,7 @@ def test_everything_works_again(brisk: Head, session: ray.Session, caplog: pytes
     for thread in waiting:
         thread.start()
     wait_until(
-        lambda: session._life.ledger._values and session._life.ledger._watched.get(old["waiting"]._hold.number),
+        lambda: session._life.ledger._values and session._life.ledger._local._watched.get(old["waiting"]._hold.number),
         "the get and the wait are waiting",
     )
     pid = kill_bridge(brisk, session)

@@ -237,7 +237,7 @@ MESSAGE_EXAMPLES: list[tuple[str, list[Message]]] = [
     ("Detach: the session waits a day for its next client", [Detach(86_400)]),
     ("Value: a reference's value", [Value(1, Pickled(PICKLE, [b"buffer"], [2]))]),
     ("Failure: a reference's error", [Failure(3, WHY, Pickled(PICKLE))]),
-    ("Ready: the answer to a Watch", [Ready(1, [3])]),
+    ("Ready: the answer to a Watch", [Ready(1, [3], True)]),
     ("Reply: a Request was done", [Reply(2, Pickled(PICKLE))]),
     ("Refusal: a Request failed", [Refusal(2, WHY, Pickled(b""))]),
     ("Yielded: a generator's last two items", [Yielded(15, [4, 6], True)]),

@@ -243,12 +243,29 @@ def case_cancel():
 
 
 def case_what_is_no_reference():
-    with pytest.raises(ValueError):
-        ray.get(1)
+    one = ray.put(1)
+    for wrong in (1, (one, one), {one}, iter([one])):
+        with pytest.raises(ValueError, match="Invalid type of object refs, .+ a list of ObjectRefs"):
+            ray.get(wrong)
+        with pytest.raises(TypeError, match="Attempting to call `get` on the value .+, which is not an ray.ObjectRef"):
+            ray.get([one, wrong])
+        with pytest.raises(TypeError, match="wait.. expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got <"):
+            ray.wait(wrong)
+        with pytest.raises(TypeError, match="ray.ObjectRefGenerator, got list containing <"):
+            ray.wait([one, wrong])
+    with pytest.raises(TypeError, match="got a single ray.ObjectRef or ray.ObjectRefGenerator ObjectRef"):
+        ray.wait(one)
+    with pytest.raises(ValueError, match="unique"):
+        ray.wait([one, one], num_returns=3)
+    with pytest.raises(ValueError, match="Invalid number of objects to return 0"):
+        ray.wait([one], num_returns=0)
+    with pytest.raises(ValueError, match="num_returns cannot be greater than the number of ray_waitables provided"):
+        ray.wait([one], num_returns=2)
+    with pytest.raises(ValueError, match="argument must be nonnegative. Received -1"):
+        ray.wait([1], timeout=-1)
+    assert ray.wait([], num_returns=5) == ([], [])
     with pytest.raises(TypeError):
-        ray.wait(ray.put(1))
-    with pytest.raises(TypeError):
-        ray.put(ray.put(1))
+        ray.put(one)
     with pytest.raises(ValueError):
         ray.kill(1)
     with pytest.raises(TypeError):
@@ -295,6 +312,16 @@ def case_wait():
     with pytest.raises(ValueError):
         ray.wait([fast, fast])
     ray.cancel(slow, force=True)
+
+
+def case_no_limit_by_number():
+    @ray.remote(num_cpus=0)
+    def late():
+        time.sleep(0.5)
+        return 1
+
+    assert ray.get(late.remote(), timeout=-1) == 1
+    assert ray.get([late.remote(), ray.put(2)], timeout=-1) == [1, 2]
 
 
 def case_references_are_known_again():
@@ -446,10 +473,10 @@ def case_a_name_that_is_taken():
     first = Counter.options(name=name).remote()
     ray.get(first.add.remote())
     with pytest.raises(ValueError, match="already"):
-        # A native driver raises it here; the others send calls on without waiting: here it is the first value's.
-        second = Counter.options(name=name).remote()
-        assert WAY != "native"
-        ray.get(second.add.remote())
+        Counter.options(name=name).remote()
+    with pytest.raises(exceptions.ActorAlreadyExistsError, match=f"The name {name} .namespace=None. is already taken"):
+        Counter.options(name=name).remote()
+    assert ray.get(first.add.remote()) == 2
 
 
 def case_kill():

@@ -36,6 +36,7 @@ from raymq_bridge.belongings import Belongings, failed
 from raymq_bridge.failures import DependencyFailed, Failed
 from raymq_bridge.inbox import Inbox
 from raymq_bridge.outbox import Consumed, Outbox, Taken
+from raymq_bridge.readiness import Readiness
 from raymq_bridge.steps import go_on
 from raymq_bridge.streams import Streams
 from raymq_bridge.values import Values
@@ -91,7 +92,7 @@ class Executor:
         self._events: queue.SimpleQueue[Received | Arrived | Step | None] = queue.SimpleQueue()
         self._values = Values(self._belongings, outbox, broken)
         self._puts: queue.SimpleQueue[tuple[Arrived, Any] | None] = queue.SimpleQueue()
-        self._watched: set[int] = set()
+        self._readiness = Readiness(outbox, self._later)
         self._unconsumed = 0
         self._threads = [
             threading.Thread(target=self._guard, args=(run,), name=f"raymq-{name}", daemon=True)
@@ -237,15 +238,10 @@ class Executor:
         now = cluster.ready_now(list(pending.values()), fetch_local=message.fetch_local)
         # What is not pending has an error to be fetched: that is to be ready, too.
         ready = [n for n in message.refs if n not in pending or cluster.identity(pending[n]) in now]
-        self._send(Ready(message.request, ready))
-        for number in pending.keys() - set(ready) - self._watched:
-            self._watched.add(number)
-            cluster.on_ready(pending[number], functools.partial(self._on_ready, number))
-
-    def _on_ready(self, number: int) -> None:
-        """A reference that is watched is ready, says Ray, in a thread of its own."""
-        self._watched.discard(number)
-        self._outbox.became_ready(number)
+        self._send(Ready(message.request, ready, message.fetch_local))
+        for number in ready:
+            pending.pop(number, None)
+        self._readiness.watch(pending, local=message.fetch_local)
 
     def _release(self, message: Release) -> None:
         for number in message.refs:

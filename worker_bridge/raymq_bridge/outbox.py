@@ -71,7 +71,7 @@ class Outbox:
         self._wake = wake
         self._messages: deque[tuple[Outgoing, int]] = deque()
         self._untold = 0
-        self._ready: deque[int] = deque()
+        self._ready: dict[bool, deque[int]] = {False: deque(), True: deque()}
         self._lines = Lines()
         self._room = threading.Condition()
         self._posted = 0
@@ -97,9 +97,9 @@ class Outbox:
                 return
         self._wake()
 
-    def became_ready(self, number: int) -> None:
-        """A reference that the client watches has a value or an error."""
-        self._ready.append(number)
+    def became_ready(self, number: int, *, local: bool) -> None:
+        """A reference that the client watches has a value or an error; ``local``: on this node."""
+        self._ready[local].append(number)
         self._wake()
 
     def add_lines(self, stream: str, lines: list[str]) -> None:
@@ -145,9 +145,10 @@ class Outbox:
 
     def take_rest(self) -> Message | None:
         """The next of what is sent only when little else waits: news of references, then lines."""
-        if self._ready:
-            count = min(len(self._ready), REFS_PER_MESSAGE)
-            return Ready(0, [self._ready.popleft() for _ in range(count)])
+        for local, ready in self._ready.items():
+            if ready:
+                count = min(len(ready), REFS_PER_MESSAGE)
+                return Ready(0, [ready.popleft() for _ in range(count)], local)
         return self._lines.take()
 
     def left(self, backlog: int) -> None:

@@ -46,13 +46,13 @@ class Api:
         """``ray.get``; there is no other way for a value than through the object store."""
         if isinstance(object_refs, ray.ObjectRefGenerator):
             return object_refs
-        if isinstance(object_refs, list | tuple):
+        if isinstance(object_refs, list):
             return self.session.get([self._held(ref) for ref in object_refs], timeout=timeout)
         return self.session.get(self._held(object_refs), timeout=timeout)
 
     def wait(self, ray_waitables: Any, **options: Any) -> tuple[list[Any], list[Any]]:
         """``ray.wait``."""
-        if not isinstance(ray_waitables, list | tuple):
+        if not isinstance(ray_waitables, list):
             return self.session.wait(self._held(ray_waitables), **options)
         held = [self._held(waitable) for waitable in ray_waitables]
         ready, others = self.session.wait(held, **options)

@@ -108,7 +108,10 @@ class Unfetch(NamedTuple):
 
 
 class Watch(NamedTuple):
-    """Ask to be told when references become ready. Answered at once by a Ready with ``request`` and those that are."""
+    """Ask to be told when references become ready. Answered at once by a Ready with ``request`` and those that are.
+
+    ``fetch_local``: when they are on the bridge's node, too; they are copied there.
+    """
 
     request: int
     refs: list[int]
@@ -171,10 +174,14 @@ class Failure(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """Watched references have a value or an error now. ``request`` is 0 where it does not answer a Watch."""
+    """Watched references have a value or an error now. ``request`` is 0 where it does not answer a Watch.
+
+    ``local``: as those asked whose Watch said ``fetch_local``, and the values are on the bridge's node.
+    """
 
     request: int
     refs: list[int]
+    local: bool
 
 
 class Reply(NamedTuple):
