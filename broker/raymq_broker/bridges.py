@@ -116,7 +116,7 @@ class Bridges:
         """The session ended on the bridge's side."""
         session = self.session_of(packet)
         if session is not None:
-            self._lifecycle.end(session, fields["code"], fields["message"], now)
+            self._lifecycle.closed(session, fields["code"], fields["message"], now)
 
     def ping(self, packet: Packet, fields: dict[str, Any], now: float) -> None:
         """A heartbeat, and what the bridge tells of its session with it."""

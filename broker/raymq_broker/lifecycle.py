@@ -163,6 +163,13 @@ class Lifecycle:
         elif lane == Lane.CALLS and session.state is SessionState.WAITING:
             self._registry.forget_session(session)
 
+    def closed(self, session: Session, code: str, message: str, now: float) -> None:
+        """Its bridge has ended it; before it was open, that is the bridge's own end, and another one may open it."""
+        if session.state is SessionState.OPENING:
+            self._drop_unopened(session, "no-bridge", message, retry=True)
+        else:
+            self.end(session, code, message, now)
+
     def bridge_lost(self, session: Session, text: str, now: float) -> None:
         """Its bridge is dead."""
         if session.state is SessionState.OPENING:

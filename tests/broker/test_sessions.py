@@ -252,6 +252,15 @@ def test_no_cluster_is_worth_another_try_and_another_failure_is_not(desk: Desk) 
         check_empty(desk.broker)
 
 
+def test_a_bridge_that_ends_meanwhile_is_replaced(desk: Desk) -> None:
+    """It was stopped, for one, since its cluster died before the session was opened."""
+    desk.opening()
+    refused = only(desk.put(Side.BRIDGES, b"b0", Kind.CLOSED, code="bridge-stopped", message="why"))
+    assert refused[:3] == (Side.CLIENTS, b"c0", Kind.REFUSED)
+    assert refused.fields == {"code": "no-bridge", "message": "why", "retry": True}
+    assert desk.broker.sessions == {}
+
+
 def test_after_no_cluster_nobody_is_sent_to_look_for_it_for_a_while(desk: Desk) -> None:
     """Whoever waits already is told, and who comes is; the bridges that are there stay."""
     desk.opening()
