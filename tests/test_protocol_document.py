@@ -281,7 +281,7 @@ def test_the_codes_of_refusals_are_those_of_the_code() -> None:
 def test_the_codes_of_ends_are_those_of_the_code() -> None:
     client = ROOT / "client/raymq"
     in_code = (
-        codes_given_in(BROKER, "end", "end_and_close", "Ending")
+        codes_given_in(BROKER, "end", "end_and_close", "closed", "Ending")
         | codes_given_to(LINK, "Ended")
         | codes_given_to(ROOT / "worker_bridge/raymq_bridge/bridge.py", "_end")
         | codes_given_to(client / "connection.py", "_end")

@@ -172,10 +172,7 @@ class Lifecycle:
 
     def bridge_lost(self, session: Session, text: str, now: float) -> None:
         """Its bridge is dead."""
-        if session.state is SessionState.OPENING:
-            self._drop_unopened(session, "no-bridge", text, retry=True)
-        else:
-            self.end(session, "bridge-lost", text, now)
+        self.closed(session, "bridge-lost", text, now)
 
     def cluster_lost(self, session: Session, text: str, now: float) -> None:
         """The Ray cluster that it lives in is gone."""

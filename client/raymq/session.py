@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
-from raymq import publications
+from raymq import publications, refusing
 from raymq.actors import ActorHandle
 from raymq.completing import Completions
 from raymq.context import RuntimeContext
@@ -212,11 +212,11 @@ class Session:
 
     def _get(self, object_refs: Any, timeout: float | None, kind: Kind) -> Steps[Callable[[], Any]]:
         """Wait for values, in a thread or a loop; returns what makes them of that which has come."""
-        limit = _limit(timeout)
+        limit = refusing.get_limit(timeout)
         if isinstance(object_refs, ObjectRefGenerator):
             return lambda: object_refs  # as Ray does: it has no value of its own
         life, single = self._life, isinstance(object_refs, ObjectRef)
-        wanted: list[ObjectRef[Any]] = [object_refs] if single else _check_get(object_refs)
+        wanted: list[ObjectRef[Any]] = [object_refs] if single else refusing.checked_get(object_refs)
         pending = yield from life.fetch(wanted, limit, kind)
         return lambda: life.values(wanted, pending)[0] if single else life.values(wanted, pending)
 
@@ -252,7 +252,7 @@ class Session:
         self, ray_waitables: list[Waitable], num_returns: int, timeout: float | None, kind: Kind, *, fetch_local: bool
     ) -> Steps[tuple[list[Waitable], list[Waitable]]]:
         """Wait for references, in a thread or a loop."""
-        _check_wait(ray_waitables, num_returns, timeout)
+        refusing.check_wait(ray_waitables, num_returns, timeout)
         wanted = list(ray_waitables)
         if not wanted:
             return [], []
@@ -401,47 +401,6 @@ class Session:
             SessionLost: the session ended meanwhile.
         """
         return self._lives.for_call(args, kwargs).request(operation, args, kwargs)
-
-
-def _limit(timeout: float | None) -> float | None:
-    """How long a get waits. To Ray -1 is None, and its process ends with a failed check for what else is below 0."""
-    if timeout is not None and timeout < 0 and timeout != -1:
-        raise ValueError(f"a timeout is 0 or more seconds, or -1 for no limit, not {timeout}")
-    return None if timeout == -1 else timeout
-
-
-# What Ray refuses is refused in the same order and with its words.
-
-
-def _check_get(refs: Any) -> list[ObjectRef[Any]]:
-    if not isinstance(refs, list):
-        raise ValueError(  # noqa: TRY004 - as Ray does
-            f"Invalid type of object refs, {type(refs)}, is given. "
-            "'object_refs' must either be an ObjectRef or a list of ObjectRefs. "
-        )
-    for ref in refs:
-        if not isinstance(ref, ObjectRef):
-            raise TypeError(f"Attempting to call `get` on the value {ref}, which is not an ray.ObjectRef.")
-    return list(refs)
-
-
-def _check_wait(refs: Any, num_returns: int, timeout: float | None) -> None:
-    expected = "wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator"
-    if isinstance(refs, ObjectRef | ObjectRefGenerator):
-        raise TypeError(f"{expected}, got a single ray.ObjectRef or ray.ObjectRefGenerator {refs}")
-    if not isinstance(refs, list):
-        raise TypeError(f"{expected}, got {type(refs)}")
-    if timeout is not None and timeout < 0:
-        raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
-    for ref in refs:
-        if not isinstance(ref, ObjectRef | ObjectRefGenerator):
-            raise TypeError(f"{expected}, got list containing {type(ref)}")
-    if len(set(refs)) != len(refs):
-        raise ValueError("Wait requires a list of unique ray_waitables.")
-    if refs and num_returns <= 0:
-        raise ValueError(f"Invalid number of objects to return {num_returns}.")
-    if refs and num_returns > len(refs):
-        raise ValueError("num_returns cannot be greater than the number of ray_waitables provided to ray.wait.")
 
 
 def _close_at_exit(session: weakref.ref[Session]) -> None:

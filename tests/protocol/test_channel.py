@@ -30,7 +30,6 @@ from raymq.protocol.messages import (
     Release,
     Task,
 )
-from raymq.protocol.pacing import LIVELY, PAUSE
 from raymq.protocol.route import ROUTE_SIZE, Kind, Lane, decode_route
 from tests.protocol.model import Network, Packet
 from tests.protocol.strategies import messages, strange
@@ -415,10 +414,10 @@ def test_chunks_step_back_while_small_calls_are_made(call: Message) -> None:
     channel = transferring()
     channel.send(call)
     assert chunks(channel.poll(5.0)) == 1
-    assert channel.next_deadline() == pytest.approx(5.0 + PAUSE)
-    assert chunks(channel.poll(5.0 + PAUSE / 2)) == 0
-    assert chunks(channel.poll(5.0 + PAUSE)) == 1
-    assert chunks(channel.poll(5.0 + LIVELY)) == SMALL["WINDOW_BULK"] - 2
+    assert channel.next_deadline() == pytest.approx(5.0 + limits.CHUNK_PAUSE)
+    assert chunks(channel.poll(5.0 + limits.CHUNK_PAUSE / 2)) == 0
+    assert chunks(channel.poll(5.0 + limits.CHUNK_PAUSE)) == 1
+    assert chunks(channel.poll(5.0 + limits.LIVELY)) == SMALL["WINDOW_BULK"] - 2
 
 
 @pytest.mark.parametrize("large", [True, False])

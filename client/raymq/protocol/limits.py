@@ -106,6 +106,12 @@ PROBE_MAX = 10.0
 ACK_DELAY = 0.02
 """Seconds that an acknowledgement may wait for traffic to ride on."""
 
+LIVELY = 0.01
+"""Seconds after a small message that somebody waits for in which chunks of large payloads step back."""
+
+CHUNK_PAUSE = 0.002
+"""Seconds from one chunk to the next in that time: 500 MB/s at most."""
+
 NAME_MAX = 200
 """Characters that the name of a session, or of what it keeps, may have."""
 

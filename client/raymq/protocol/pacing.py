@@ -6,11 +6,7 @@ call that takes 1.6 ms takes 6, and one in a hundred more than 30; at this pace 
 
 from __future__ import annotations
 
-LIVELY = 0.010
-"""Seconds after a small call, or the answer to one, in which the next one is expected."""
-
-PAUSE = 0.002
-"""Seconds from one chunk to the next in that time: 500 MB/s at most."""
+from raymq.protocol.limits import CHUNK_PAUSE, LIVELY
 
 
 class Pacing:
@@ -31,4 +27,4 @@ class Pacing:
     @property
     def next_chunk(self) -> float:
         """When the next chunk may go."""
-        return min(self._lively_until, self._last_chunk + PAUSE)
+        return min(self._lively_until, self._last_chunk + CHUNK_PAUSE)
