@@ -43,7 +43,7 @@ class Benchmark:
         self._console = console
         self._only = only
         self._quick = quick
-        self._rounds, self._seconds = (2, 0.4) if quick else (7, 2.0)
+        self._rounds, self._seconds = (2, 0.3) if quick else (5, 1.0)
 
     def _wanted(self, what: str) -> bool:
         if self._only not in what:
@@ -181,7 +181,7 @@ def _machine() -> dict[str, Any]:
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="Short rounds, without the rows that move gigabytes: about 5 minutes.")
+@click.option("--quick", is_flag=True, help="Short rounds, without the rows that move gigabytes: less than 3 minutes.")
 @click.option("--only", default="", metavar="TEXT", help="Only what has this in its name.")
 @click.option("--json", "output", type=click.Path(path_type=Path), help="Write all that was measured to this file.")
 @click.option("--svg", type=click.Path(path_type=Path), help="Draw the chart.")

@@ -118,8 +118,8 @@ def answer_to(question: dict[str, Any], ray: Any, kind: str) -> dict[str, float]
         if row.used_up or row.name not in _made:
             _made.clear()  # what it holds may be large
             _made[row.name] = row.make(ray)
-        if not row.used_up and not row.slow and row.prepare is None:
-            _made[row.name]()  # Ray ends workers that were idle while others had their turn
+            if row.count <= 1 and not row.used_up and not row.slow:
+                _made[row.name]()  # the first of many is the slowest
         return {"rate": rate(row, _made[row.name], ray, question["seconds"])}
     except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
         print(f"{kind} cannot do {row.name!r}: {error!r}", file=sys.stderr)

@@ -19,6 +19,9 @@ THREADS = 8
 DISTINCT = 4000
 """Objects that are made before they are gotten: the row ends when all were."""
 
+ARRAYS = 1500
+"""The same, of arrays, which take longer to make."""
+
 KB, MB, GB = 10**3, 10**6, 10**9
 
 RECORDS = 1_500_000
@@ -126,14 +129,14 @@ def _many_concurrent_calls(ray: Any) -> Callable[[], Any]:
 
 
 def _threads(ray: Any) -> Callable[[], Any]:
-    actors = [small_actor(ray) for _ in range(THREADS)]
+    actor = small_actor(ray)
 
-    def calls(actor: Any) -> None:
+    def calls() -> None:
         for _ in range(BATCH // 10):
             ray.get(actor.small_value.remote())
 
     def run() -> None:
-        threads = [threading.Thread(target=calls, args=(actor,)) for actor in actors]
+        threads = [threading.Thread(target=calls) for _ in range(THREADS)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -211,12 +214,12 @@ def _get(nbytes: int) -> Callable[[Any], Callable[[], Any]]:
 
 
 def _get_small_arrays(ray: Any) -> Callable[[], Any]:
-    @ray.remote(num_returns=DISTINCT)
+    @ray.remote(num_returns=ARRAYS)
     def make() -> list[Any]:
-        return [np.zeros(KB, dtype=np.uint8) for _ in range(DISTINCT)]
+        return [np.zeros(KB, dtype=np.uint8) for _ in range(ARRAYS)]
 
     refs = make.remote()
-    ray.wait(refs, num_returns=DISTINCT)
+    ray.wait(refs, num_returns=ARRAYS)
     each = iter(refs)
     return lambda: ray.get(next(each))
 

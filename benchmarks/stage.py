@@ -8,10 +8,11 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import click
 import psutil
@@ -34,6 +35,14 @@ class Stage(NamedTuple):
         """The process that does the work of the broker or of a bridge: of several the one that did most."""
         found = [child for child in self.head.children() if module in child.cmdline()]
         return max(found, key=lambda process: sum(process.cpu_times()[:2]))
+
+
+CALM = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Otherwise Ray ends workers for tasks that were idle for a second, while another contender had its turn.
+    "RAY_idle_worker_killing_time_threshold_ms": "3600000",
+}
+"""What the cluster is told, so that it does nothing by itself."""
 
 
 @contextlib.contextmanager
@@ -63,7 +72,7 @@ def _wait_for(port: int) -> None:
 @contextlib.contextmanager
 def stage(base: Path) -> Iterator[Stage]:
     """Start it all, and stop it with the block."""
-    environ = {**os.environ, "RAYMQ_RUNTIME_DIR": str(base / "run"), "RAY_USAGE_STATS_ENABLED": "0"}
+    environ = {**os.environ, **CALM, "RAYMQ_RUNTIME_DIR": str(base / "run")}
     with _head(base, environ, "--address", "local") as (head, state):
         environ |= state["cluster_env"]
         with _ray_client_server(base, environ, state["cluster"], "specific-server") as address:
@@ -127,10 +136,11 @@ def far_away(here: Stage, **limits: float) -> Iterator[Stage]:
 class Contender:
     """A process that measures, see ``contender.py``."""
 
-    def __init__(self, name: str, started: subprocess.Popen[str]) -> None:
+    def __init__(self, name: str, started: subprocess.Popen[str], log: IO[str]) -> None:
         self.name = name
         self.pid = started.pid
         self._process = started
+        self._log = log
         self.connect_seconds = self.answer()["connect"]
 
     def tell(self, **question: Any) -> None:
@@ -142,7 +152,8 @@ class Contender:
         """The answer to the last question."""
         line = self._process.stdout.readline()  # type: ignore[union-attr]
         if not line:
-            raise click.ClickException(f"a contender ended: {self._process.args}")
+            self._log.seek(0)
+            raise click.ClickException(f"{self.name} ended:\n{self._log.read()[-2000:]}")
         return dict(json.loads(line))
 
     def ask(self, **question: Any) -> dict[str, float]:
@@ -155,9 +166,11 @@ class Contender:
 def contender(name: str, here: Stage) -> Iterator[Contender]:
     """A contender that is connected."""
     command = [sys.executable, "-m", "benchmarks.contender", name, here.addresses[name]]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with process(command, here.environ, **pipes) as started:
-        yield Contender(name, started)
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        process(command, here.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log) as started,
+    ):
+        yield Contender(name, started, log)
         started.stdin.close()  # type: ignore[union-attr]  # it says goodbye
         with contextlib.suppress(subprocess.TimeoutExpired):
             started.wait(10)
