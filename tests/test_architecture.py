@@ -157,7 +157,7 @@ CORES = [
     "raymq.connection",
     *(name for name in MODULES if within(name, ("raymq_broker",)) and not name.endswith((".server", ".arrivals", ".__main__"))),
     "raymq_bridge.link", "raymq_bridge.inbox", "raymq_bridge.table", "raymq_bridge.watch",
-    "raymq_bridge.lines", "raymq_bridge.fetches",
+    "raymq_bridge.lines", "raymq_bridge.fetches", "raymq_bridge.crowds",
     "raymq_cli.backoff", "raymq_cli.events", "raymq_cli.last_words", "raymq_cli.child", "raymq_cli.supervisor",
     "raymq_bridge.publications", "raymq.duration", "raymq.ahead", "raymq.readiness",
 ]  # fmt: skip

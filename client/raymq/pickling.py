@@ -55,6 +55,13 @@ _MARK = __name__.encode()
 """In every pickle that calls ``resolve``."""
 
 
+PLAIN = frozenset({bytes, str, int, float, bool, type(None)})
+"""Types whose values are pickled without a look at any class: nothing of theirs is ever replaced."""
+
+SIMPLE_MAX = 4 << 10
+"""Bytes of a pickle in which it is worth looking for names, to do without them."""
+
+
 class Replacer(Protocol):
     """Says what stands for an object on the wire; None for an object that travels as itself."""
 
@@ -123,6 +130,8 @@ def dumps(value: Any, replace: Replacer, refs: Sequence[int] = (), copied: list[
         copied: a list that takes the buffers which are copied into the pickle; arrays over those can be written to when
             they are unpickled, those over the others cannot.
     """
+    if type(value) in PLAIN:
+        return Pickled(pickle.dumps(value, PROTOCOL), [], refs)
     file = io.BytesIO()
     buffers: list[memoryview] = []
 
@@ -151,8 +160,16 @@ def loads(payload: Pickled, resolver: Callable[..., Any], classes: set[Any] | No
         classes: takes the classes that are made because they travel by value. cloudpickle knows such a class again
             only as long as it lives; whoever wants its instances to come back as instances of it has to keep it.
     """
+    inband = payload.inband
+    if not payload.buffers and len(inband) <= SIMPLE_MAX and _is_simple(bytes(inband)):
+        return pickle.loads(inband)
     buffers = [memoryview(buffer).toreadonly() for buffer in payload.buffers]
     return _Unpickler(io.BytesIO(payload.inband), resolver, buffers, classes).load()
+
+
+def _is_simple(inband: bytes) -> bool:
+    """Whether a pickle calls nothing that ``_Unpickler`` has its own idea of."""
+    return _MARK not in inband and b"cloudpickle" not in inband
 
 
 def is_plain(payload: Pickled) -> bool:

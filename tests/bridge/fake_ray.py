@@ -23,11 +23,12 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "is_generator", lambda value: False)
     monkeypatch.setattr(cluster, "identity", lambda value: str(id(value)).encode())
     monkeypatch.setattr(cluster, "listen_to_workers", lambda callback: None)
-    monkeypatch.setattr(
-        cluster,
-        "value_at_hand",
-        lambda reference: reference.value if reference.at_hand else cluster.NOT_AT_HAND,
-    )
+    monkeypatch.setattr(cluster, "value_at_hand", _value)
+    monkeypatch.setattr(cluster, "values_at_hand", lambda references: [_value(each) for each in references])
+
+
+def _value(reference: Reference) -> Any:
+    return reference.value if reference.at_hand else cluster.NOT_AT_HAND
 
 
 def until(condition: Callable[[], bool], seconds: float = 20) -> None:

@@ -45,6 +45,11 @@ class Actor:
         yield 1
 
 
+@ray.remote(num_cpus=0)
+def fails():
+    raise ValueError
+
+
 actor = Actor.remote()
 reference = actor.one.remote()
 
@@ -63,7 +68,13 @@ def functions_are_told():
 
 def small_values_are_at_hand():
     ray.wait([reference])
-    return cluster.value_at_hand(reference) == 1 and cluster.value_at_hand(ray.put(1)) is cluster.NOT_AT_HAND
+    large, failing = ray.put(1), fails.remote()
+    ray.wait([failing])
+    values = [cluster.value_at_hand(each) for each in (reference, large, failing)]
+    several = cluster.values_at_hand([large, reference, failing, reference])
+    return values == [1, cluster.NOT_AT_HAND, cluster.NOT_AT_HAND] and several == [
+        cluster.NOT_AT_HAND, 1, cluster.FAILED, 1,
+    ]
 
 
 def items_come():

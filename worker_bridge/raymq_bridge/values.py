@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 from raymq import pickling
 from raymq.errors import PayloadTooLarge
 from raymq.protocol.limits import INLINE_MAX
-from raymq.protocol.messages import Ahead, Failure, Fetch, Pickled, Unfetch, Value
+from raymq.protocol.messages import Ahead, Failure, Fetch, Message, Pickled, Unfetch, Value
 from raymq_bridge import cluster
 from raymq_bridge.belongings import Belongings, failed
+from raymq_bridge.cluster import NOT_AT_HAND
+from raymq_bridge.crowds import CROWD_MIN, Crowd
 from raymq_bridge.failures import Failed, clip, own
 from raymq_bridge.fetches import Fetches, Together, guess_size
 from raymq_bridge.outbox import Outbox
@@ -23,9 +26,6 @@ GATHER = 0.005
 
 AHEAD_MAX = 256 << 10
 """Bytes of values that are sent at once for an Ahead."""
-
-PLAIN = frozenset({bytes, str, int, float, bool, type(None)})
-"""Types whose values are pickled without a look at any class."""
 
 THERE = object()
 """Makes the thread of values ask for a value."""
@@ -54,6 +54,7 @@ class Values:
         self._queue: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
         self._fetches = Fetches()
         self._hurry = threading.Event()
+        self._crowds: set[Crowd] = set()
 
     def stop(self) -> None:
         """Make ``run`` return."""
@@ -73,13 +74,20 @@ class Values:
     def fetch(self, message: Fetch) -> None:
         """The client wants values."""
         together = Together() if len(message.refs) > 1 else None
+        crowded = len(message.refs) >= CROWD_MIN
+        crowd: dict[int, Any] = {}
         for number in message.refs:
             stored = self._belongings.stored(number)
             if stored is not None:
                 self._outbox.wait_for_room()
                 self._send(Value(number, stored))
             elif self._fetches.want(number, together):
-                self._ask(number, alone=together is None)
+                if not crowded:
+                    self._ask(number, alone=together is None)
+                elif (real := self._reference(number)) is not None:
+                    crowd[number] = real
+        if crowd:
+            self._hand_over((0, Crowd(crowd, time.monotonic())))
 
     def ahead(self, message: Ahead) -> None:
         """Send what may be wanted soon, as far as it costs little."""
@@ -99,7 +107,7 @@ class Values:
         if stored is not None or real is None or not cluster.is_reference(real):
             return stored
         value = cluster.value_at_hand(real)
-        if value is cluster.NOT_AT_HAND or guess_size(value) > INLINE_MAX:
+        if value is NOT_AT_HAND or guess_size(value) > INLINE_MAX:
             return None
         with contextlib.suppress(BaseException):  # whoever asks for it is told
             payload = self._belongings.dump(value)
@@ -110,34 +118,45 @@ class Values:
 
     def _ask(self, number: int, *, alone: bool = True) -> None:
         """Ask Ray for a value; one that is not wanted alone is asked for when it is there, and then it is at hand."""
+        real = self._reference(number)
+        if real is None:
+            return
+        value = cluster.value_at_hand(real)
+        if value is NOT_AT_HAND:
+            if alone:
+                cluster.on_value(real, self._guarded(self._on_value, number))
+            else:
+                cluster.on_ready(real, self._guarded(self._is_there, number))
+            return
+        self._outbox.wait_for_room()
+        self._came(number, value, self._send)
+        if self._fetches.has_off:
+            self._hand_over(NO_VALUE)
+
+    def _reference(self, number: int) -> Any:
+        """What stands behind a number that is wanted; None, and the client is told, if that can have no value."""
         try:
             real = self._belongings.real(number)
             if not cluster.is_reference(real):
                 raise TypeError("only objects have values; this is an actor")
         except Exception as error:
             self._on_value(number, failed(error, "a reference"))
-            return
-        value = cluster.value_at_hand(real)
-        if value is cluster.NOT_AT_HAND:
-            if alone:
-                cluster.on_value(real, self._guarded(self._on_value, number))
-            else:
-                cluster.on_ready(real, self._guarded(self._is_there, number))
-            return
+            return None
+        return real
+
+    def _came(self, number: int, value: Any, send: Callable[[Message], None]) -> None:
+        """A value is here, in a thread that may wait until it can be sent."""
         if self._fetches.came(number, guess_size(value)) and self._fetches.taken(number):
-            self._outbox.wait_for_room()
-            self._send_value(number, value)
-        if self._fetches.has_off:
-            self._hand_over(NO_VALUE)
+            self._send_value(number, value, send)
 
     def _on_value(self, number: int, value: Any) -> None:
         """Ray has handed over a value, in a thread of its own, which is not to wait and not to run anybody's code."""
         nbytes = guess_size(value)
         kept = self._fetches.came(number, nbytes)
-        plain = type(value) in PLAIN and nbytes <= INLINE_MAX
+        plain = type(value) in pickling.PLAIN and nbytes <= INLINE_MAX
         if plain and kept and self._outbox.has_room and self._queue.empty():
             if self._fetches.taken(number):
-                self._send_value(number, value)
+                self._send_value(number, value, self._send)
             kept = False
             if not self._fetches.has_off:
                 return
@@ -168,25 +187,68 @@ class Values:
         """Send what is handed over, until ``stop``."""
         while (item := self._next_value()) is not None:
             number, value = item
-            if value is THERE:
+            if isinstance(value, Crowd):
+                value.announced(number)
+                self._look(value)
+            elif value is THERE:
                 self._ask(number)
             elif number:
                 self._outbox.wait_for_room()
                 if self._fetches.taken(number):
-                    self._send_value(number, value)
+                    self._send_value(number, value, self._send)
             del item, value
             for number in self._fetches.again(large=self._outbox.holds_little):
                 self._ask(number)
+            now = time.monotonic()
+            for crowd in [crowd for crowd in self._crowds if crowd.due <= now]:
+                self._look(crowd)
+
+    def _look(self, crowd: Crowd) -> None:
+        """Send those of a crowd that are there, and see to it that the others are not forgotten."""
+        self._crowds.discard(crowd)
+        while crowd.missing:
+            now = time.monotonic()
+            front = crowd.front(now)
+            values = cluster.values_at_hand([crowd.missing[number] for number in front])
+            here = {number: value for number, value in zip(front, values, strict=True) if value is not NOT_AT_HAND}
+            go_on = crowd.found(here, now)
+            self._outbox.wait_for_room()
+            answers: list[Message] = []
+            for number, value in here.items():
+                if value is cluster.FAILED:
+                    self._ask(number)
+                else:
+                    self._came(number, value, answers.append)
+            self._outbox.put_all(answers)
+            if not go_on:
+                for number in crowd.missing:
+                    self._ask(number, alone=False)
+                crowd.missing.clear()
+            elif len(here) < len(front):
+                self._crowds.add(crowd)
+                self._announce(crowd)
+                return
+
+    def _announce(self, crowd: Crowd) -> None:
+        """Have Ray announce the next sentinel of a crowd."""
+        sentinel = crowd.next_sentinel()
+        if sentinel:
+            is_there = self._guarded(lambda number: self._hand_over((number, crowd)), sentinel)
+            cluster.on_ready(crowd.missing[sentinel], is_there)
 
     def _next_value(self) -> tuple[int, Any] | None:
         with contextlib.suppress(queue.Empty):
             return self._queue.get_nowait()
-        item = self._queue.get()
+        wait = max(0.0, min(crowd.due for crowd in self._crowds) - time.monotonic()) if self._crowds else None
+        try:
+            item = self._queue.get(timeout=wait)
+        except queue.Empty:
+            return NO_VALUE
         self._hurry.wait(GATHER)
         self._hurry.clear()
         return item
 
-    def _send_value(self, number: int, value: Any) -> None:
+    def _send_value(self, number: int, value: Any, send: Callable[[Message], None]) -> None:
         answer = self._answer(number, value)
         payload: Any = answer.payload
         if payload.nbytes > INLINE_MAX and not self._outbox.holds_little:
@@ -194,7 +256,7 @@ class Values:
             self._fetches.put_off(number)
             self._hand_over(NO_VALUE)  # there may have come to be room meanwhile
         else:
-            self._send(answer)
+            send(answer)
 
     def _answer(self, number: int, value: Any) -> Value | Failure:
         if isinstance(value, Failed):

@@ -11,7 +11,16 @@ import os
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else a call that comes after the cluster's death starts one of its own
 
-from raymq_bridge.cluster.arrivals import NOT_AT_HAND, is_at_hand, on_ready, on_value, ready_now, value_at_hand
+from raymq_bridge.cluster.arrivals import (
+    FAILED,
+    NOT_AT_HAND,
+    is_at_hand,
+    on_ready,
+    on_value,
+    ready_now,
+    value_at_hand,
+    values_at_hand,
+)
 from raymq_bridge.cluster.calls import create, method, put, remote, submit
 from raymq_bridge.cluster.driver import VERSION, NoCluster, check_reachable, connect, disconnect, listen_to_workers
 from raymq_bridge.cluster.errors import is_actor_gone, is_error, is_error_class, is_own_error, raised, task_error
@@ -21,11 +30,11 @@ from raymq_bridge.cluster.operations import OPERATIONS
 from raymq_bridge.cluster.references import actor_shape, definition, identity, is_actor, is_reference
 
 __all__ = [
-    "INTERNALS", "NOT_AT_HAND", "OPERATIONS", "VERSION", "NoCluster", "actor_shape", "check_reachable", "connect",
-    "create", "definition", "disconnect", "identity", "is_actor", "is_actor_gone", "is_at_hand", "is_error",
-    "is_error_class", "is_generator", "is_own_error", "is_reference", "listen_to_workers", "method", "named",
-    "next_item", "on_item", "on_ready", "on_value", "put", "raised", "ready_now", "remote", "shared_class",
-    "submit", "task_error", "value_at_hand",
+    "FAILED", "INTERNALS", "NOT_AT_HAND", "OPERATIONS", "VERSION", "NoCluster", "actor_shape", "check_reachable",
+    "connect", "create", "definition", "disconnect", "identity", "is_actor", "is_actor_gone", "is_at_hand",
+    "is_error", "is_error_class", "is_generator", "is_own_error", "is_reference", "listen_to_workers", "method",
+    "named", "next_item", "on_item", "on_ready", "on_value", "put", "raised", "ready_now", "remote", "shared_class",
+    "submit", "task_error", "value_at_hand", "values_at_hand",
 ]  # fmt: skip
 
 INTERNALS = (
