@@ -66,8 +66,13 @@ class Benchmark:
     def _connect(self, row: str, names: tuple[str, ...], there: Stage, rounds: int) -> None:
         for _ in range(rounds):
             for name in names:
-                with contender(name, there) as one:
-                    self._rate(row, name, 1 / one.connect_seconds)
+                try:
+                    with contender(name, there) as one:
+                        self._rate(row, name, 1 / one.connect_seconds)
+                except click.ClickException as error:  # Ray Client's proxy has its bad moments
+                    self._console.print(error.message, style="red")
+                    failures = f"{row}: times that it failed: {name}"
+                    self.figures[failures] = self.figures.get(failures, 0) + 1
 
     def rows(self) -> None:
         """What Ray's API does; the contenders take turns within each round of each row."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -181,3 +183,16 @@ def test_an_error_among_them_is_told_at_once(monkeypatch: pytest.MonkeyPatch) ->
     until(lambda: failing in stage.values)
     until(lambda: len(stage.take()) == STRIDE - 1)
     stage.end()
+
+
+@pytest.mark.usefixtures("patient")
+def test_nothing_is_held_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray may announce a sentinel much later, and holds what it calls until then."""
+    stage = Stage(monkeypatch, STRIDE)
+    held = weakref.ref(stage.references[1])
+    stage.end()
+    until(lambda: not any(thread.is_alive() for thread in stage.executor._threads))
+    stage.references.clear()
+    gc.collect()
+    assert held() is None
+    assert len(stage.announce) == 1

@@ -184,7 +184,15 @@ class Values:
     # --- the thread of values
 
     def run(self) -> None:
-        """Send what is handed over, until ``stop``."""
+        """Send what is handed over, until ``stop``; then nothing of it is held, whatever Ray has yet to announce."""
+        try:
+            self._send_what_comes()
+        finally:
+            for crowd in self._crowds:
+                crowd.missing.clear()
+            self._queue = queue.SimpleQueue()
+
+    def _send_what_comes(self) -> None:
         while (item := self._next_value()) is not None:
             number, value = item
             if isinstance(value, Crowd):
