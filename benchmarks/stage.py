@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,6 +119,13 @@ def unprepared(here: Stage, base: Path) -> Iterator[Stage]:
 
 
 @contextlib.contextmanager
+def a_server_each(here: Stage, base: Path) -> Iterator[Stage]:
+    """The same, where Ray Client has a server for each client, as with ``ray start``: several hang with one for all."""
+    with _ray_client_server(base, here.environ, here.addresses["native"], "proxy") as address:
+        yield here._replace(addresses={**here.addresses, "Ray Client": address})
+
+
+@contextlib.contextmanager
 def far_away(here: Stage, **limits: float) -> Iterator[Stage]:
     """The same, but with a proxy before it; ``limits`` as in ``wan.main``. A native driver cannot go that way."""
     with contextlib.ExitStack() as stack:
@@ -131,6 +139,10 @@ def far_away(here: Stage, **limits: float) -> Iterator[Stage]:
             _wait_for(listen)
             addresses[name] = f"{scheme}://127.0.0.1:{listen}" if scheme else f"127.0.0.1:{listen}"
         yield here._replace(addresses=addresses)
+
+
+PATIENCE = 300.0
+"""Seconds after which a contender that does not answer is ended."""
 
 
 class Contender:
@@ -150,7 +162,10 @@ class Contender:
 
     def answer(self) -> dict[str, float]:
         """The answer to the last question."""
+        patience = threading.Timer(PATIENCE, self._process.kill)
+        patience.start()
         line = self._process.stdout.readline()  # type: ignore[union-attr]
+        patience.cancel()
         if not line:
             self._log.seek(0)
             raise click.ClickException(f"{self.name} ended:\n{self._log.read()[-2000:]}")
