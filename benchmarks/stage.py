@@ -78,7 +78,9 @@ def stage(base: Path) -> Iterator[Stage]:
         environ |= state["cluster_env"]
         with _ray_client_server(base, environ, state["cluster"], "specific-server") as address:
             addresses = {"native": state["cluster"], "Ray Client": address, **_ways(state["address"])}
-            yield Stage(addresses, environ, psutil.Process(head.pid))
+            made = Stage(addresses, environ, psutil.Process(head.pid))
+            with contender("Ray Client", made):  # its server ends when it has had no client for half a minute
+                yield made
 
 
 def _ways(address: str) -> dict[str, str]:
@@ -120,7 +122,7 @@ def unprepared(here: Stage, base: Path) -> Iterator[Stage]:
 
 @contextlib.contextmanager
 def a_server_each(here: Stage, base: Path) -> Iterator[Stage]:
-    """The same, where Ray Client has a server for each client, as with ``ray start``: several hang with one for all."""
+    """The same, where Ray Client has a server for each client, as with ``ray start``."""
     with _ray_client_server(base, here.environ, here.addresses["native"], "proxy") as address:
         yield here._replace(addresses={**here.addresses, "Ray Client": address})
 
