@@ -50,7 +50,7 @@ def test_every_value_is_sent_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None
     broken: list[Exception] = []
     executor = Executor(outbox, lambda farewell: None, broken.append, 1 << 40, {})
     references = [Reference(Slow(), at_hand=False) for _ in range(2)]
-    references += [Reference(Guessed(), at_hand=True) for _ in range(15)]
+    references += [Reference(Guessed(), at_hand=True) for _ in range(20)]
     numbers = [2 * place + 1 for place in range(len(references))]
     for number, reference in zip(numbers, references, strict=True):
         executor._table.add(number, reference)

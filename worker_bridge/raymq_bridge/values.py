@@ -75,7 +75,7 @@ class Values:
         """The client wants values."""
         together = Together() if len(message.refs) > 1 else None
         crowded = len(message.refs) >= CROWD_MIN
-        crowd: dict[int, Any] = {}
+        missing: dict[int, Any] = {}
         for number in message.refs:
             stored = self._belongings.stored(number)
             if stored is not None:
@@ -85,9 +85,11 @@ class Values:
                 if not crowded:
                     self._ask(number, alone=together is None)
                 elif (real := self._reference(number)) is not None:
-                    crowd[number] = real
-        if crowd:
-            self._hand_over((0, Crowd(crowd, time.monotonic())))
+                    missing[number] = real
+        if missing:
+            crowd = Crowd(missing, time.monotonic())
+            self._send_found(crowd)
+            self._hand_over((0, crowd))
 
     def ahead(self, message: Ahead) -> None:
         """Send what may be wanted soon, as far as it costs little."""
@@ -214,12 +216,23 @@ class Values:
     def _look(self, crowd: Crowd) -> None:
         """Send those of a crowd that are there, and see to it that the others are not forgotten."""
         self._crowds.discard(crowd)
-        while crowd.missing:
+        if not self._send_found(crowd):
+            for number in crowd.missing:
+                self._ask(number, alone=False)
+            crowd.missing.clear()
+        elif crowd.missing:
+            self._crowds.add(crowd)
+            self._announce(crowd)
+
+    def _send_found(self, crowd: Crowd) -> bool:
+        """Send those of a crowd that are there; whether to go on looking for the others."""
+        go_on, all_there = True, True
+        while crowd.missing and go_on and all_there:
             now = time.monotonic()
             front = crowd.front(now)
             values = cluster.values_at_hand([crowd.missing[number] for number in front])
             here = {number: value for number, value in zip(front, values, strict=True) if value is not NOT_AT_HAND}
-            go_on = crowd.found(here, now)
+            go_on, all_there = crowd.found(here, now), len(here) == len(front)
             self._outbox.wait_for_room()
             answers: list[Message] = []
             for number, value in here.items():
@@ -228,14 +241,7 @@ class Values:
                 else:
                     self._came(number, value, answers.append)
             self._outbox.put_all(answers)
-            if not go_on:
-                for number in crowd.missing:
-                    self._ask(number, alone=False)
-                crowd.missing.clear()
-            elif len(here) < len(front):
-                self._crowds.add(crowd)
-                self._announce(crowd)
-                return
+        return go_on
 
     def _announce(self, crowd: Crowd) -> None:
         """Have Ray announce the next sentinel of a crowd."""
