@@ -75,7 +75,17 @@ def test_ray_is_only_imported_where_ray_asked_for_it() -> None:
 
 CLUSTER_FACE = {
     f"raymq_bridge.cluster.{name}"
-    for name in ("arrivals", "calls", "driver", "errors", "generators", "operations", "references")
+    for name in (
+        "arrivals",
+        "calls",
+        "copies",
+        "driver",
+        "errors",
+        "generators",
+        "operations",
+        "references",
+        "serialized",
+    )
 }
 """What faces Ray by its import; ``names`` finds things in Ray by their names."""
 
@@ -103,7 +113,7 @@ def test_all_four_packages_are_looked_at() -> None:
             },
         ),
         ("joblib", {"raymq.util.joblib.ray_backend"}),
-        ("msgpack", {"raymq.protocol.codec"}),
+        ("msgpack", {"raymq.protocol.codec", "raymq.serialized"}),  # the latter reads what Ray has written
         ("cloudpickle", {"raymq.pickling"}),
         ("pickle", {"raymq.pickling", "raymq_bridge.copying"}),  # which names buffers by it, and unpickles nothing
     ],

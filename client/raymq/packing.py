@@ -176,6 +176,10 @@ class Packer:
                 return self._dialect.named(*fields)
             if kind == "state":
                 return import_module("raymq.util.state.common").rebuild(*fields)
+            if kind == "msgpack":
+                return import_module("raymq.serialized").value_of(*fields)
+            if kind == "bytes":
+                return bytes(*fields)
             raise NotUnpicklable(f"the value mentions a {kind}, which has no meaning on a client")
 
         return pickling.loads(payload, resolve)

@@ -45,7 +45,7 @@ class Guessed(list[Any]):
 def test_every_value_is_sent_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """While one is pickled and another waits, there is no room for what is at hand: it is asked for again."""
     callbacks: list[Callable[[Any], None]] = []
-    monkeypatch.setattr("raymq_bridge.cluster.on_value", lambda reference, callback: callbacks.append(callback))
+    monkeypatch.setattr("raymq_bridge.cluster.on_arrival", lambda reference, callback: callbacks.append(callback))
     outbox = Outbox(lambda: None)
     broken: list[Exception] = []
     executor = Executor(outbox, lambda farewell: None, broken.append, 1 << 40, {})
@@ -113,7 +113,7 @@ def test_values_that_are_wanted_together_are_sent_together(monkeypatch: pytest.M
     there: list[Callable[[], None]] = []
     values: list[Callable[[Any], None]] = []
     monkeypatch.setattr("raymq_bridge.cluster.on_ready", lambda reference, callback: there.append(callback))
-    monkeypatch.setattr("raymq_bridge.cluster.on_value", lambda reference, callback: values.append(callback))
+    monkeypatch.setattr("raymq_bridge.cluster.on_arrival", lambda reference, callback: values.append(callback))
     outbox = Outbox(lambda: None)
     executor = Executor(outbox, lambda farewell: None, lambda error: None, 1 << 40, {})
     references = {number: Reference(number, at_hand=False) for number in (1, 3, 5, 7)}

@@ -81,7 +81,7 @@ class Stage:
         self.announce: dict[Any, Callable[[], None]] = {}
         self.values: dict[Any, Callable[[Any], None]] = {}
         monkeypatch.setattr("raymq_bridge.cluster.on_ready", self.announce.__setitem__)
-        monkeypatch.setattr("raymq_bridge.cluster.on_value", self.values.__setitem__)
+        monkeypatch.setattr("raymq_bridge.cluster.on_arrival", self.values.__setitem__)
         self.broken: list[Exception] = []
         self.outbox = Outbox(lambda: None)
         self.executor = Executor(self.outbox, lambda farewell: None, self.broken.append, 1 << 40, {})

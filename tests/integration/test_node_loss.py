@@ -141,6 +141,11 @@ def made_late(gate: Path) -> bytes:
     return bytes(LARGE)
 
 
+@ray.remote(num_cpus=0, resources={"second": 0.1})
+def nested() -> list[dict[str, Any]]:
+    return [{"id": (number, "text")} for number in range(10_000)]
+
+
 @pytest.mark.timeout(500)
 def test_what_becomes_ready_during_a_wait_is_copied_to_the_head_node(
     head: Head, session: ray.Session, tmp_path: Path
@@ -155,6 +160,7 @@ def test_what_becomes_ready_during_a_wait_is_copied_to_the_head_node(
         assert ray.wait([near, both], timeout=0) == ([], [near, both])
         assert ray.wait([far, both], timeout=0, fetch_local=False) == ([], [far, both])
         gate.touch()
+        assert ray.get(nested.remote()) == [{"id": (number, "text")} for number in range(10_000)], "copied here for it"
         assert ray.wait([far, both], num_returns=2, timeout=60, fetch_local=False)[1] == []
         assert ray.wait([near, both], num_returns=2, timeout=60)[1] == []
         assert not is_here(far)

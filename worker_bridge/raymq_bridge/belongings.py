@@ -196,6 +196,8 @@ class Belongings:
             return NOTHING  # the description has to do
 
     def _replace(self, refs: list[int], value: Any) -> pickling.Fields | None:
+        if isinstance(value, cluster.Serialized):
+            return value.fields()
         if cluster.is_reference(value):
             return "ref", self._hand_out(refs, value)
         if cluster.is_actor(value):

@@ -17,7 +17,7 @@ import ray._raylet
 from raymq_bridge.publications import Refused
 
 INTERNALS = (
-    "CoreWorker.get_objects(object_refs)",
+    "CoreWorker.get_objects(object_refs, timeout_ms)",
     "CoreWorker.put_object(serialized_object, pin_object, inline_small_object, _is_experimental_channel)",
     "ray._raylet.split_buffer(buf)",
     "ray._raylet.unpack_pickle5_buffers(bufferview)",
@@ -41,13 +41,18 @@ FAILED = "failed"
 """Refused, because what was to be copied is an error."""
 
 
-def stored(reference: Any) -> tuple[Any, bytes]:
+def stored(reference: Any, timeout_ms: int = -1) -> tuple[Any, bytes]:
     """An object as Ray stores it: its bytes, where they lie (None if there are none), and what they are.
 
+    Args:
+        reference: to the object.
+        timeout_ms: milliseconds to wait for it at most; -1 for ever.
+
     Raises:
+        GetTimeoutError: it is not here.
         Refused: it cannot be published.
     """
-    [(data, metadata, *transport)] = _get([reference])
+    [(data, metadata, *transport)] = _get([reference], timeout_ms)
     kind = metadata.partition(b",")[0]
     if kind.isdigit():
         raise Refused(FAILED, kind.decode())
@@ -67,9 +72,8 @@ def copied(data: Any, metadata: bytes) -> Any:
     if metadata.startswith(b"RAW"):
         return ray.put(b"" if data is None else _Bytes(data))
     pickled = None
-    plain, rest = ray._raylet.split_buffer(data)
-    if metadata.startswith(b"PYTHON"):
-        inband, buffers = ray._raylet.unpack_pickle5_buffers(rest)
+    plain, inband, buffers = split(data, metadata)
+    if inband:
         check_alone(inband)
         writer = ray._raylet.Pickle5Writer()
         for buffer in buffers:
@@ -79,12 +83,21 @@ def copied(data: Any, metadata: bytes) -> Any:
     return _put(serialized, pin_object=True, inline_small_object=True, _is_experimental_channel=False)
 
 
-def _get(references: list[Any]) -> Any:
+def split(data: Any, metadata: bytes) -> tuple[Any, Any, list[Any]]:
+    """The parts of a stored value: msgpack data; the pickle of a list of what msgpack does not have; its buffers."""
+    plain, rest = ray._raylet.split_buffer(data)
+    if not metadata.startswith(b"PYTHON"):
+        return plain, b"", []
+    inband, buffers = ray._raylet.unpack_pickle5_buffers(rest)
+    return plain, inband, list(buffers)
+
+
+def _get(references: list[Any], timeout_ms: int) -> Any:
     worker = ray._private.worker.global_worker
     try:
-        return worker.core_worker.get_objects(references)
+        return worker.core_worker.get_objects(references, timeout_ms)
     except TypeError:  # an older Ray wants to be told on whose behalf
-        return worker.core_worker.get_objects(references, worker.current_task_id)
+        return worker.core_worker.get_objects(references, worker.current_task_id, timeout_ms)
 
 
 def _put(serialized: Any, **options: bool) -> Any:
@@ -102,9 +115,7 @@ def check_alone(inband: Any) -> None:
     Raises:
         Refused: it does.
     """
-    view = memoryview(inband)
-    parts = (view[start : start + SCANNED + _LONGEST] for start in range(0, len(view), SCANNED))
-    found = next(filter(None, map(_REFERENCE.search, parts)), None)
+    found = find(_REFERENCE, inband)
     if found is None:
         return
     if found[1] == b"_actor_handle":
@@ -118,6 +129,13 @@ def check_alone(inband: Any) -> None:
         "the value holds references to other objects, which end with the session that made them. Publish each of them "
         "by a name of its own, or one object that holds their values",
     )
+
+
+def find(pattern: re.Pattern[bytes], inband: Any) -> re.Match[bytes] | None:
+    """The first place in a pickle that matches a pattern, of no more than _LONGEST bytes; other threads get turns."""
+    view = memoryview(inband)
+    parts = (view[start : start + SCANNED + _LONGEST] for start in range(0, len(view), SCANNED))
+    return next(filter(None, map(pattern.search, parts)), None)
 
 
 class _Bytes:

@@ -92,7 +92,7 @@ class Executor:
         self._events: queue.SimpleQueue[Received | Arrived | Step | None] = queue.SimpleQueue()
         self._values = Values(self._belongings, outbox, broken)
         self._puts: queue.SimpleQueue[tuple[Arrived, Any] | None] = queue.SimpleQueue()
-        self._readiness = Readiness(outbox, self._later)
+        self._readiness = Readiness(outbox)
         self._unconsumed = 0
         self._threads = [
             threading.Thread(target=self._guard, args=(run,), name=f"raymq-{name}", daemon=True)

@@ -126,7 +126,7 @@ class Values:
         value = cluster.value_at_hand(real)
         if value is NOT_AT_HAND:
             if alone:
-                cluster.on_value(real, self._guarded(self._on_value, number))
+                cluster.on_arrival(real, self._guarded(self._on_value, number))
             else:
                 cluster.on_ready(real, self._guarded(self._is_there, number))
             return
@@ -153,7 +153,7 @@ class Values:
 
     def _on_value(self, number: int, value: Any) -> None:
         """Ray has handed over a value, in a thread of its own, which is not to wait and not to run anybody's code."""
-        nbytes = guess_size(value)
+        nbytes = value.nbytes if isinstance(value, cluster.Serialized) else guess_size(value)
         kept = self._fetches.came(number, nbytes)
         plain = type(value) in pickling.PLAIN and nbytes <= INLINE_MAX
         if plain and kept and self._outbox.has_room and self._queue.empty():
@@ -280,14 +280,16 @@ class Values:
         try:
             return Value(number, self._belongings.dump(value))
         except PayloadTooLarge as error:
-            return self._failure(number, own("PayloadTooLarge", f"the value of type {_name(value)} {error}"))
+            return self._failure(number, own("PayloadTooLarge", f"the value{_of_type(value)} {error}"))
         except BaseException as error:
-            text = f"the value of type {_name(value)} cannot be sent back: {type(error).__name__}: {error}"
+            text = f"the value{_of_type(value)} cannot be sent back: {type(error).__name__}: {error}"
             return self._failure(number, own("NotPicklable", clip(text)))
 
     def _failure(self, number: int, failure: Failed) -> Failure:
         return Failure(number, failure.error, self._belongings.dump_cause(failure))
 
 
-def _name(value: Any) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}"
+def _of_type(value: Any) -> str:
+    """The type of a value, if that is known here."""
+    kind = type(value)
+    return "" if kind is cluster.Serialized else f" of type {kind.__module__}.{kind.__qualname__}"

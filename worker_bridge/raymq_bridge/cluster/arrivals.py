@@ -8,8 +8,6 @@ from typing import Any
 
 import ray
 
-from raymq_bridge.cluster.references import identity
-
 
 def on_value(reference: Any, callback: Callable[[Any], None]) -> None:
     """Call back with the value, or with Ray's exception object, when it is there; from a thread of Ray's."""
@@ -68,17 +66,3 @@ def on_ready(reference: Any, callback: Callable[[], None]) -> None:
         reference._on_ready(completed)
     else:  # Ray before 2.60 has no such thing, and the value comes along for nothing
         reference._on_completed(completed)
-
-
-def ready_now(references: Sequence[Any], *, fetch_local: bool) -> set[bytes]:
-    """The identities of those references that are ready, without waiting.
-
-    Args:
-        references: which.
-        fetch_local: to be ready is to be on this node. Ray begins to copy here what is only on others, and goes on.
-    """
-    if not references:
-        return set()
-    each = list(set(references))
-    ready, _ = ray.wait(each, num_returns=len(each), timeout=0, fetch_local=fetch_local)
-    return {identity(reference) for reference in ready}

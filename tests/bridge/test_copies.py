@@ -1,0 +1,95 @@
+"""Whoever waits for a copy on this node is called when it is there: at once, or at the next look."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from raymq_bridge.cluster import copies
+from raymq_bridge.cluster.copies import LOOK_MAX, LOOK_MIN, Copies
+from tests.bridge.fake_ray import until
+
+
+class Ray:
+    """What Ray says of objects, which are texts here, and how long it is asked to wait."""
+
+    def __init__(self) -> None:
+        self.here: set[str] = set()
+        self.waits: queue.SimpleQueue[tuple[list[str], float]] = queue.SimpleQueue()
+        self.go_on: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.error: Exception | None = None
+
+    def wait(
+        self, references: list[str], *, num_returns: int = 1, timeout: float, fetch_local: bool
+    ) -> tuple[list[str], list[str]]:
+        assert fetch_local
+        if timeout:
+            self.waits.put((references, timeout))
+            self.go_on.get(timeout=20)
+        if self.error is not None:
+            raise self.error
+        ready = [reference for reference in references if reference in self.here]
+        return ready[:num_returns], []
+
+
+@pytest.fixture
+def ray(monkeypatch: pytest.MonkeyPatch) -> Ray:
+    ray = Ray()
+    monkeypatch.setattr(copies, "ray", ray)
+    monkeypatch.setattr(copies, "identity", str.encode)
+    return ray
+
+
+def caller(called: list[str], name: str) -> Callable[[], None]:
+    return lambda: called.append(name)
+
+
+def called_for(names: Sequence[str], each: Copies) -> list[str]:
+    called: list[str] = []
+    for name in names:
+        each.on_local(name, caller(called, name))
+    return called
+
+
+def test_what_is_here_is_told_without_waiting(ray: Ray) -> None:
+    ray.here = {"one", "two"}
+    called = called_for(["one", "two", "one"], Copies())
+    until(lambda: sorted(called) == ["one", "one", "two"])
+    assert ray.waits.empty()
+
+
+def test_the_others_are_waited_for_longer_and_longer_until_something_changes(ray: Ray) -> None:
+    each = Copies()
+    called = called_for(["one"], each)
+    seconds = []
+    for _ in range(8):
+        seconds.append(ray.waits.get(timeout=20)[1])
+        ray.go_on.put(None)
+    assert seconds == [min(LOOK_MIN * 2**n, LOOK_MAX) for n in range(8)]
+    ray.waits.get(timeout=20)
+    called += called_for(["two"], each)  # while the thread waits
+    ray.go_on.put(None)
+    assert ray.waits.get(timeout=20) == (["one", "two"], LOOK_MIN), "after a look at both without waiting"
+    assert called == []
+    ray.here = {"one"}
+    ray.go_on.put(None)
+    assert ray.waits.get(timeout=20) == (["two"], LOOK_MIN)
+    assert called == ["one"]
+    ray.here = {"two"}
+    ray.go_on.put(None)
+    until(lambda: each._added.empty() and ray.waits.empty())
+
+
+def test_when_ray_does_not_tell_nobody_waits_for_ever(ray: Ray, caplog: pytest.LogCaptureFixture) -> None:
+    each = Copies()
+    called = called_for(["one"], each)
+    ray.waits.get(timeout=20)
+    ray.error = ConnectionError("no raylet")
+    ray.go_on.put(None)
+    until(lambda: called == ["one"])
+    assert "no raylet" in caplog.text
+    ray.error, ray.here = None, {"two"}
+    called = called_for(["two"], each)
+    until(lambda: called == ["two"])

@@ -1,0 +1,66 @@
+"""A pickle that says anything of Ray's or of raymq's own is told from one that does not."""
+
+from __future__ import annotations
+
+import array
+import pickle
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+import ray.util.queue
+
+import raymq
+from raymq import pickling
+from raymq_bridge import copying
+from raymq_bridge.cluster.serialized import _NAMES, Serialized
+
+
+class Local:
+    """Pickled by value where a function made it."""
+
+
+def made() -> Any:
+    class Inner:
+        pass
+
+    return Inner()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ray.ObjectRef, ray.exceptions.RayTaskError, ray.util.queue.Empty(), ray.actor.ActorHandle, ray.NodeID.from_random(),
+        raymq.ObjectRef, raymq.exceptions.RayError(""), raymq.get, made(), lambda: 1,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("before", [0, 10, 1000])
+def test_names_are_found(value: Any, before: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    pickled = ray.cloudpickle.dumps([bytes(before), {"deep": (value,)}])
+    for scanned in (16 << 20, 64, 33):
+        monkeypatch.setattr(copying, "SCANNED", scanned)
+        assert copying.find(_NAMES, memoryview(pickled))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "array", b"ray", b"ray.get", {"ray tracing": ["x-ray", "sunray."]}, np.arange(3), array.array("i", [1]),
+        datetime(2026, 1, 1, tzinfo=timezone.utc), (1, {2}, frozenset({3})), Local(), pickle.PickleBuffer,
+    ],
+)  # fmt: skip
+def test_nothing_is_found_in_what_only_sounds_like_it(value: Any) -> None:
+    pickled = pickle.dumps([value, value], protocol=5)
+    assert not copying.find(_NAMES, memoryview(pickled))
+
+
+def test_what_is_large_stays_where_it_lies() -> None:
+    large, small = bytes(100_000), b"small"
+    value = Serialized("msgpack", large, small, [memoryview(large), memoryview(small)])
+    assert value.nbytes == 200_010
+    payload = pickling.dumps(value, lambda each: each.fields() if each is value else None)
+    assert [memoryview(buffer).obj for buffer in payload.buffers] == [large, large]
+    assert pickling.loads(payload, lambda *fields: fields) == ("msgpack", large, small, [large, small])
+    assert Serialized("bytes", memoryview(large)).nbytes == 100_000

@@ -1,0 +1,92 @@
+"""Values as Ray stores them, which need not be unpickled here to be understood by a client."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from typing import Any
+
+import ray.exceptions
+
+from raymq.pickling import PickleBuffer
+from raymq_bridge import copying
+from raymq_bridge.cluster.arrivals import NOT_AT_HAND, is_at_hand, on_ready, on_value, value_at_hand
+from raymq_bridge.cluster.copies import on_local
+from raymq_bridge.publications import Refused
+
+_NAMES = re.compile(rb"\x8c.ray(?:mq)?[.\x94]", re.DOTALL)
+"""In a pickle: the name of a module of Ray's, which a client need not have, or of raymq's, which is not what it seems.
+
+Strings are written in this way from protocol 4 on: SHORT_BINUNICODE, the length, the text, MEMOIZE.
+"""
+
+
+class Serialized:
+    """A value, in the parts in which it lies in the object store.
+
+    Args:
+        kind: ``bytes``, or ``msgpack``.
+        parts: for bytes these; else the msgpack data, the pickle of the list of those objects in it that msgpack does
+            not have, and a list with that pickle's buffers.
+    """
+
+    __slots__ = ("kind", "parts")
+
+    def __init__(self, kind: str, *parts: Any) -> None:
+        self.kind = kind
+        self.parts = parts
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all parts."""
+        return sum(memoryview(part).nbytes for part in self._flat())
+
+    def _flat(self) -> list[Any]:
+        *parts, last = self.parts
+        return [*parts, *last] if isinstance(last, list) else [*parts, last]
+
+    def fields(self) -> tuple[Any, ...]:
+        """What stands for the value in a pickle: kind and parts; the large ones stay where they are."""
+        *parts, last = self.parts
+        rest = [PickleBuffer(each) for each in last] if isinstance(last, list) else PickleBuffer(last)
+        return self.kind, *map(PickleBuffer, parts), rest
+
+
+def serialized_here(reference: Any) -> Any:
+    """A value that is on this node, as it is stored; NOT_AT_HAND if it has to be unpickled, is an error or not here."""
+    try:
+        data, metadata = copying.stored(reference, 0)
+    except (Refused, ray.exceptions.RayError):
+        return NOT_AT_HAND
+    if metadata.startswith(b"RAW"):
+        return Serialized("bytes", data if data is not None else b"")
+    if not metadata.startswith((b"PYTHON", b"XLANG")):
+        return NOT_AT_HAND
+    plain, inband, buffers = copying.split(data, metadata)
+    return NOT_AT_HAND if copying.find(_NAMES, inband) else Serialized("msgpack", plain, inband, buffers)
+
+
+def on_arrival(reference: Any, callback: Callable[[Any], None]) -> None:
+    """Call back with the value, or with Ray's exception object; with a ``Serialized`` where that will do.
+
+    From a thread of Ray's, or from one that tells of copies; what is in the object store is copied to this node.
+    """
+    on_ready(reference, functools.partial(_exists, reference, callback))
+
+
+def _exists(reference: Any, callback: Callable[[Any], None]) -> None:
+    if not is_at_hand(reference):
+        on_local(reference, functools.partial(_is_here, reference, callback))
+    elif (value := value_at_hand(reference)) is not NOT_AT_HAND:
+        callback(value)
+    else:
+        on_value(reference, callback)
+
+
+def _is_here(reference: Any, callback: Callable[[Any], None]) -> None:
+    value = serialized_here(reference)
+    if value is not NOT_AT_HAND:
+        callback(value)
+    else:
+        on_value(reference, callback)
