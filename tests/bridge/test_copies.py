@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import queue
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Sequence
 
 import pytest
 
@@ -42,14 +44,10 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> Ray:
     return ray
 
 
-def caller(called: list[str], name: str) -> Callable[[], None]:
-    return lambda: called.append(name)
-
-
 def called_for(names: Sequence[str], each: Copies) -> list[str]:
     called: list[str] = []
     for name in names:
-        each.on_local(name, caller(called, name))
+        each.on_local(name, functools.partial(called.append, name))
     return called
 
 
@@ -69,7 +67,7 @@ def test_the_others_are_waited_for_longer_and_longer_until_something_changes(ray
         ray.go_on.put(None)
     assert seconds == [min(LOOK_MIN * 2**n, LOOK_MAX) for n in range(8)]
     ray.waits.get(timeout=20)
-    called += called_for(["two"], each)  # while the thread waits
+    each.on_local("two", functools.partial(called.append, "two"))  # while the thread waits
     ray.go_on.put(None)
     assert ray.waits.get(timeout=20) == (["one", "two"], LOOK_MIN), "after a look at both without waiting"
     assert called == []
@@ -79,7 +77,7 @@ def test_the_others_are_waited_for_longer_and_longer_until_something_changes(ray
     assert called == ["one"]
     ray.here = {"two"}
     ray.go_on.put(None)
-    until(lambda: each._added.empty() and ray.waits.empty())
+    until(lambda: called == ["one", "two"])
 
 
 def test_when_ray_does_not_tell_nobody_waits_for_ever(ray: Ray, caplog: pytest.LogCaptureFixture) -> None:
@@ -93,3 +91,20 @@ def test_when_ray_does_not_tell_nobody_waits_for_ever(ray: Ray, caplog: pytest.L
     ray.error, ray.here = None, {"two"}
     called = called_for(["two"], each)
     until(lambda: called == ["two"])
+
+
+def test_nobody_is_told_after_the_end(ray: Ray) -> None:
+    each = Copies()
+    each.stop()
+    each = Copies()
+    called = called_for(["one"], each)
+    ray.waits.get(timeout=20)
+    ray.here = {"one", "two"}
+    called_for(["two"], each)
+    stopping = threading.Thread(target=each.stop)
+    stopping.start()
+    until(lambda: each._added.qsize() == 2)
+    ray.go_on.put(None)
+    stopping.join(20)
+    assert not stopping.is_alive()
+    assert called == ["one"], "which was found by the look that had begun"

@@ -40,7 +40,7 @@ class Copies:
     """
 
     def __init__(self) -> None:
-        self._added: queue.SimpleQueue[tuple[Any, Callable[[], None]]] = queue.SimpleQueue()
+        self._added: queue.SimpleQueue[tuple[Any, Callable[[], None]] | None] = queue.SimpleQueue()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -52,44 +52,50 @@ class Copies:
                 self._thread = threading.Thread(target=self._run, name="raymq-copies", daemon=True)
                 self._thread.start()
 
+    def stop(self) -> None:
+        """Tell nobody any more; Ray is about to go."""
+        with self._starting:
+            self._added.put(None)
+            if self._thread is not None:
+                self._thread.join()
+
     def _run(self) -> None:
-        waiting: dict[Any, list[Callable[[], None]]] = {}  # by reference
+        # By reference. Nothing else here may hold one while nothing happens: objects would stay with it.
+        waiting: dict[Any, list[Callable[[], None]]] = {}
         seconds = 0.0
-        while True:
-            if self._take_in(waiting):
+        while (added := self._take_in(waiting)) is not None:
+            seconds = 0.0 if added else min(2 * seconds, LOOK_MAX) or LOOK_MIN
+            if _look(waiting, seconds):
                 seconds = 0.0
-            here = self._look(list(waiting), seconds)
-            seconds = LOOK_MIN if here or not seconds else min(2 * seconds, LOOK_MAX)
-            _call(waiting, here)  # and hold nothing while nothing happens
 
-    def _look(self, references: list[Any], seconds: float) -> set[bytes]:
-        """The identities of those that are here, after so many seconds at most if none is."""
-        try:
-            if seconds:
-                ray.wait(references, timeout=seconds, fetch_local=True)
-            return ready_now(references, fetch_local=True)
-        except Exception:
-            log.warning("Ray does not tell what is on this node: whoever wants it finds out why", exc_info=True)
-            return {identity(reference) for reference in references}
-
-    def _take_in(self, waiting: dict[Any, list[Callable[[], None]]]) -> bool:
-        """What was added; waits for it if there is nothing else to wait for."""
-        added = []
-        if not waiting:
-            added.append(self._added.get())
+    def _take_in(self, waiting: dict[Any, list[Callable[[], None]]]) -> int | None:
+        """How many were added; waits for one if nothing else is waited for. None: nobody is to be told any more."""
+        added = [] if waiting else [self._added.get()]
         with contextlib.suppress(queue.Empty):
             while True:
                 added.append(self._added.get_nowait())
-        for reference, callback in added:
-            waiting.setdefault(reference, []).append(callback)
-        return bool(added)
+        for each in added:
+            if each is None:
+                return None
+            waiting.setdefault(each[0], []).append(each[1])
+        return len(added)
 
 
-def _call(waiting: dict[Any, list[Callable[[], None]]], here: set[bytes]) -> None:
+def _look(waiting: dict[Any, list[Callable[[], None]]], seconds: float) -> bool:
+    """Call those who wait for what is here, after so many seconds at most if nothing is; whether there were any."""
+    try:
+        if seconds:
+            ray.wait(list(waiting), timeout=seconds, fetch_local=True)
+        here = ready_now(list(waiting), fetch_local=True)
+    except Exception:
+        log.warning("Ray does not tell what is on this node: whoever wants it finds out why", exc_info=True)
+        here = {identity(reference) for reference in waiting}
     for reference in [reference for reference in waiting if identity(reference) in here]:
         for callback in waiting.pop(reference):
             callback()
+    return bool(here)
 
 
 _COPIES = Copies()
 on_local = _COPIES.on_local
+stop = _COPIES.stop

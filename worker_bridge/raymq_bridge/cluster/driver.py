@@ -14,6 +14,7 @@ from ray._private.ray_logging import global_worker_stdstream_dispatcher
 from ray._private.worker import print_worker_logs
 from ray.experimental import internal_kv
 
+from raymq_bridge.cluster import copies
 from raymq_bridge.sentry import Place, peer_of
 
 REACH_TIME = 5.0
@@ -108,6 +109,7 @@ def _causes(error: BaseException | None) -> str:
 
 def disconnect() -> None:
     """End the job: Ray drops its objects, cancels its tasks, and terminates its actors that are not detached."""
+    copies.stop()
     ray.shutdown()
 
 
