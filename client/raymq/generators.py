@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("raymq")
 
-WINDOWS = {STREAMING: 16, HELD_BACK: 1}
+WINDOWS = {STREAMING: 64, HELD_BACK: 1}
 """Items that are asked for ahead, so that reading on does not wait for the network. With 1, none is asked for before it
 is wanted: the generator may run ahead of its reader as far as its own option says, and no further."""
 

@@ -207,6 +207,31 @@ def test_large_items_and_references(session: ray.Session) -> None:
         assert ray.get(reference) == number
 
 
+def test_small_values_come_along_with_their_items(own_session: ray.Session, cluster: Head) -> None:
+    @own_session.remote(num_cpus=0)
+    def mixed() -> Any:
+        yield [1]
+        yield b"x" * 20_000
+        yield "two"
+        yield ray.put(3)
+        raise ValueError("four")
+
+    one, large, two, inner, failed = mixed.remote()
+    bridge = cluster.bridge_pid(own_session)
+    os.kill(bridge, signal.SIGSTOP)
+    try:
+        assert own_session.get([one, two]) == [[1], "two"]
+        for ref in (large, inner, failed):
+            with pytest.raises(ray.exceptions.GetTimeoutError):
+                own_session.get(ref, timeout=0.1)
+    finally:
+        os.kill(bridge, signal.SIGCONT)
+    assert own_session.get(large) == b"x" * 20_000
+    assert own_session.get(own_session.get(inner)) == 3
+    with pytest.raises(ValueError, match="four"):
+        own_session.get(failed)
+
+
 def test_items_are_references_like_others(numbers: Any) -> None:
     @ray.remote(num_cpus=0)
     def double(x: int) -> int:

@@ -87,10 +87,10 @@ class Executor:
         self._operations = operations
         self._belongings = Belongings(object_max)
         self._table = self._belongings.table
-        self._streams = Streams(self._belongings, outbox.put, self._later)
         self._inbox = Inbox()
         self._events: queue.SimpleQueue[Received | Arrived | Step | None] = queue.SimpleQueue()
         self._values = Values(self._belongings, outbox, broken)
+        self._streams = Streams(self._belongings, outbox.put, self._values.send_cheap, self._later)
         self._puts: queue.SimpleQueue[tuple[Arrived, Any] | None] = queue.SimpleQueue()
         self._readiness = Readiness(outbox)
         self._unconsumed = 0

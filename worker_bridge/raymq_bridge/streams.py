@@ -10,6 +10,9 @@ from raymq.protocol.messages import Message, Next, Yielded
 from raymq_bridge import cluster
 from raymq_bridge.belongings import Belongings, failed
 
+ALONG_MAX = 8 << 10
+"""Bytes that an item's value may have to come along with its number: most readers get each item, one by one."""
+
 
 class _Stream:
     """One generator. ``credit``: items that the client has asked for and not got; ``awaited``: Ray will call back."""
@@ -28,14 +31,20 @@ class Streams:
     Args:
         belongings: where the generators are, and where their items go.
         send: takes messages for the client.
+        send_cheap: sends the values of those numbers that are at hand and have no more than so many bytes.
         later: has a function called in the thread of calls; callable from any thread.
     """
 
     def __init__(
-        self, belongings: Belongings, send: Callable[[Message], None], later: Callable[[Callable[[], None]], None]
+        self,
+        belongings: Belongings,
+        send: Callable[[Message], None],
+        send_cheap: Callable[[list[int], int], None],
+        later: Callable[[Callable[[], None]], None],
     ) -> None:
         self._belongings = belongings
         self._send = send
+        self._send_cheap = send_cheap
         self._later = later
         self._streams: dict[int, _Stream] = {}
 
@@ -77,6 +86,7 @@ class Streams:
         stream.credit -= len(items)
         if done:
             del self._streams[number]
+        self._send_cheap(items, ALONG_MAX)
         if items or done:
             self._send(Yielded(number, items, done))
         if stream.credit and not done and not stream.awaited:

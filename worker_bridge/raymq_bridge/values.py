@@ -6,7 +6,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from raymq import pickling
@@ -93,27 +93,30 @@ class Values:
 
     def ahead(self, message: Ahead) -> None:
         """Send what may be wanted soon, as far as it costs little."""
+        self.send_cheap(message.refs, INLINE_MAX)
+
+    def send_cheap(self, numbers: Iterable[int], largest: int) -> None:
+        """Send those values that are at hand, have no more than ``largest`` bytes and mention no references."""
         nbytes = 0
-        for number in message.refs:
-            payload = self._cheap_value(number)
+        for number in numbers:
+            payload = self._cheap_value(number, largest)
             if payload is not None:
                 self._send(Value(number, payload))
                 nbytes += payload.nbytes
             if nbytes > AHEAD_MAX:
                 break
 
-    def _cheap_value(self, number: int) -> Pickled | None:
-        """A small value that is at hand and holds no references, or None."""
+    def _cheap_value(self, number: int, largest: int) -> Pickled | None:
         stored = self._belongings.stored(number)
         real = self._table.peek(number)
         if stored is not None or real is None or not cluster.is_reference(real):
             return stored
         value = cluster.value_at_hand(real)
-        if value is NOT_AT_HAND or guess_size(value) > INLINE_MAX:
+        if value is NOT_AT_HAND or guess_size(value) > largest:
             return None
         with contextlib.suppress(BaseException):  # whoever asks for it is told
             payload = self._belongings.dump(value)
-            if payload.nbytes <= INLINE_MAX and not payload.refs and pickling.is_plain(payload):
+            if payload.nbytes <= largest and not payload.refs and pickling.is_plain(payload):
                 return payload
             self._belongings.take_back(payload.refs)
         return None
