@@ -304,22 +304,29 @@ class Life:
 
     def wait(
         self, refs: Sequence[Held], num_returns: int, timeout: float | None, kind: Kind, *, fetch_local: bool
-    ) -> Steps[set[int]]:
+    ) -> Steps[list[int]]:
         """The places in the list of those that are ready, ``num_returns`` at most; see ``Session.wait``."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        numbers = [self.packer.own(ref) for ref in refs]
-        # To look without waiting is to ask, and the way to the cluster takes the time that it takes.
-        until = deadline if timeout else None
-        yield from self._watch(dict(zip(numbers, refs, strict=True)), kind, fetch_local=fetch_local, until=until)
-        waiter = kind(num_returns)
-        self.ledger.wait_for(numbers, waiter, local=fetch_local)
-        try:
-            yield waiter, _left(deadline)
-        finally:
-            self.ledger.wait_no_more(numbers, waiter, local=fetch_local)
+        numbers = self._numbers(refs)
+        ready = self.ledger.first_ready(numbers, num_returns, local=fetch_local)
+        if len(ready) < num_returns:
+            # To look without waiting is to ask, and the way to the cluster takes the time that it takes.
+            until = deadline if timeout else None
+            yield from self._watch(dict(zip(numbers, refs, strict=True)), kind, fetch_local=fetch_local, until=until)
+            waiter = kind(num_returns)
+            self.ledger.wait_for(numbers, waiter, local=fetch_local)
+            try:
+                yield waiter, _left(deadline)
+            finally:
+                self.ledger.wait_no_more(numbers, waiter, local=fetch_local)
+            ready = self.ledger.first_ready(numbers, num_returns, local=fetch_local)
         self.check(refs[0])
-        ready = set(self.ledger.ready_among(numbers, local=fetch_local)[:num_returns])
-        return {place for place, number in enumerate(numbers) if number in ready}
+        return ready
+
+    def _numbers(self, refs: Sequence[Held]) -> list[int]:
+        """The numbers of references, which have to be of this life."""
+        ours = [ref._hold.number for ref in refs if ref._life is self]
+        return ours if len(ours) == len(refs) else [self.packer.own(ref) for ref in refs]
 
     def _watch(
         self, wanted: Mapping[int, Held], kind: Kind, *, fetch_local: bool, until: float | None = None

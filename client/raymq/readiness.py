@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,12 +26,19 @@ class Readiness:
         self._watched.update({number: [] for number in unknown})
         return unknown
 
-    def wait_for(self, number: int, waiter: Waiter) -> None:
-        """Have a waiter told when a reference is ready; at once if it is."""
-        if number in self._ready:
-            waiter.count_down()
-        else:
-            self._watched.setdefault(number, []).append(waiter)
+    def first(self, numbers: Sequence[int], count: int) -> list[int]:
+        """The places of the first so many references that are ready."""
+        return list(islice((place for place, number in enumerate(numbers) if number in self._ready), count))
+
+    def wait_for(self, numbers: Sequence[int], waiter: Waiter) -> None:
+        """Have a waiter told when references are ready; at once of those that are."""
+        for number in numbers:
+            if number in self._ready:
+                waiter.count_down()
+            elif number in self._watched:
+                self._watched[number].append(waiter)
+            else:
+                self._watched[number] = [waiter]
 
     def wait_no_more(self, numbers: Sequence[int], waiter: Waiter) -> None:
         """Undo ``wait_for``."""

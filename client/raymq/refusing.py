@@ -37,10 +37,11 @@ def check_wait(refs: Any, num_returns: int, timeout: float | None) -> None:
         raise TypeError(f"{expected}, got {type(refs)}")
     if timeout is not None and timeout < 0:
         raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
-    for ref in refs:
-        if not isinstance(ref, ObjectRef | ObjectRefGenerator):
-            raise TypeError(f"{expected}, got list containing {type(ref)}")
-    if len(set(refs)) != len(refs):
+    for kind in dict.fromkeys(map(type, refs)):
+        if not issubclass(kind, ObjectRef | ObjectRefGenerator):
+            raise TypeError(f"{expected}, got list containing {kind}")
+    numbers = {ref._hold.number for ref in refs}  # to compare the references themselves takes longer
+    if len(numbers) != len(refs) and len(set(refs)) != len(refs):
         raise ValueError("Wait requires a list of unique ray_waitables.")
     if refs and num_returns <= 0:
         raise ValueError(f"Invalid number of objects to return {num_returns}.")

@@ -256,11 +256,11 @@ class Session:
         wanted = list(ray_waitables)
         if not wanted:
             return [], []
-        ready = yield from self._life.wait(wanted, num_returns, timeout, kind, fetch_local=fetch_local)
-        return (
-            [ref for place, ref in enumerate(wanted) if place in ready],
-            [ref for place, ref in enumerate(wanted) if place not in ready],
-        )
+        places = yield from self._life.wait(wanted, num_returns, timeout, kind, fetch_local=fetch_local)
+        ready = [wanted[place] for place in places]
+        for place in reversed(places):
+            del wanted[place]
+        return ready, wanted
 
     def kill(self, actor: ActorHandle, *, no_restart: bool = True) -> None:
         """Terminate an actor by force.

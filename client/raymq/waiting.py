@@ -187,7 +187,13 @@ class Ledger:
     def ready_among(self, numbers: Sequence[int], *, local: bool = False) -> list[int]:
         """Those that are known to be ready."""
         with self._lock:
-            return [number for number in numbers if number in self._readiness(local)]
+            readiness = self._readiness(local)
+            return [number for number in numbers if number in readiness]
+
+    def first_ready(self, numbers: Sequence[int], count: int, *, local: bool) -> list[int]:
+        """The places of the first so many that are known to be ready."""
+        with self._lock:
+            return self._readiness(local).first(numbers, count)
 
     def wait_for(self, numbers: Sequence[int], waiter: Waiter, *, local: bool = False) -> None:
         """Have a waiter count the references that are ready; the end of the session ends every wait."""
@@ -195,8 +201,7 @@ class Ledger:
             if self._ended is not None:
                 waiter.count_down(at_once=True)
                 return
-            for number in numbers:
-                self._readiness(local).wait_for(number, waiter)
+            self._readiness(local).wait_for(numbers, waiter)
 
     def wait_no_more(self, numbers: Sequence[int], waiter: Waiter, *, local: bool = False) -> None:
         """Undo ``wait_for``."""

@@ -11,7 +11,7 @@ from raymq.protocol.channel import MESSAGE_COST
 from raymq.protocol.limits import INLINE_MAX, REFS_PER_MESSAGE, TEXT_MAX
 from raymq.protocol.messages import Failure, Log, Message, Pickled, Ready, Refusal, Reply, Value
 from raymq_bridge import outbox as module
-from raymq_bridge.outbox import Consumed, Outbox, Taken, weigh
+from raymq_bridge.outbox import NEWS_PAUSE, Consumed, Outbox, Taken, weigh
 
 SMALL = Value(1, Pickled(b"x" * 1000))
 
@@ -125,18 +125,46 @@ def test_large_payloads_are_held_until_they_are_delivered(outbox: Outbox) -> Non
     assert outbox.holds_little
 
 
-def test_the_rest_is_news_of_references_and_then_lines(outbox: Outbox) -> None:
-    outbox.add_lines("stdout", ["a", "b" * (TEXT_MAX + 1000)])
+def test_news_of_references(outbox: Outbox) -> None:
     for number in range(REFS_PER_MESSAGE + 5):
         outbox.became_ready(number, local=False)
     outbox.became_ready(3, local=True)
-    rest = []
-    while (message := outbox.take_rest()) is not None:
-        rest.append(message)
-    assert rest[0] == Ready(0, list(range(REFS_PER_MESSAGE)), False)
-    assert rest[1] == Ready(0, list(range(REFS_PER_MESSAGE, REFS_PER_MESSAGE + 5)), False)
-    assert rest[2] == Ready(0, [3], True)
-    lines = [line for log in rest[3:] if isinstance(log, Log) for line in log.lines]
+    assert list(outbox.take_news(0.0)) == [
+        Ready(0, list(range(REFS_PER_MESSAGE)), False),
+        Ready(0, list(range(REFS_PER_MESSAGE, REFS_PER_MESSAGE + 5)), False),
+        Ready(0, [3], True),
+    ]
+
+
+def test_news_gather_after_news_and_nobody_has_to_wake_the_loop_for_them() -> None:
+    woken: list[bool] = []
+    outbox = Outbox(lambda: woken.append(True))
+    outbox.became_ready(1, local=True)
+    assert (len(woken), outbox.next_look) == (1, float("inf"))
+    assert list(outbox.take_news(5.0)) == [Ready(0, [1], True)]
+    for number in (2, 3):
+        outbox.became_ready(number, local=True)
+    assert (len(woken), outbox.next_look) == (1, 5.0 + NEWS_PAUSE)
+    assert list(outbox.take_news(5.0 + NEWS_PAUSE / 2)) == []
+    assert list(outbox.take_news(5.0 + NEWS_PAUSE)) == [Ready(0, [2, 3], True)]
+    assert list(outbox.take_news(6.0)) == []
+    outbox.became_ready(4, local=False)
+    assert (len(woken), outbox.next_look) == (2, float("inf")), "there were none for a while"
+    assert list(outbox.take_news(6.0)) == [Ready(0, [4], False)]
+
+
+def test_news_that_were_not_taken_are_still_there(outbox: Outbox) -> None:
+    for number in range(2 * REFS_PER_MESSAGE):
+        outbox.became_ready(number, local=False)
+    next(outbox.take_news(0.0))
+    assert list(outbox.take_news(NEWS_PAUSE)) == [Ready(0, list(range(REFS_PER_MESSAGE, 2 * REFS_PER_MESSAGE)), False)]
+
+
+def test_lines(outbox: Outbox) -> None:
+    outbox.add_lines("stdout", ["a", "b" * (TEXT_MAX + 1000)])
+    lines = []
+    while (log := outbox.take_lines()) is not None:
+        lines += log.lines
     assert lines[0] == "a"
     assert len(lines[1]) < TEXT_MAX + 100
     assert "characters" in lines[1]

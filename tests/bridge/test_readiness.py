@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from raymq.protocol.messages import Ready
 from raymq_bridge import cluster
 from raymq_bridge.outbox import Outbox
 from raymq_bridge.readiness import Readiness
@@ -20,6 +19,7 @@ class Scene:
     """Ray, moved by hand."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
         self.made: list[Callable[[], None]] = []
         self.copied: dict[Any, Callable[[], None]] = {}
         self.outbox = Outbox(lambda: None)
@@ -29,11 +29,8 @@ class Scene:
         monkeypatch.setattr(cluster, "is_at_hand", lambda reference: reference.at_hand)
 
     def told(self) -> list[Any]:
-        news = []
-        while (message := self.outbox.take_rest()) is not None:
-            assert isinstance(message, Ready)
-            news.append((message.refs, message.local))
-        return news
+        self.now += 1.0
+        return [(message.refs, message.local) for message in self.outbox.take_news(self.now)]
 
 
 @pytest.fixture

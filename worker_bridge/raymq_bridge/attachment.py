@@ -63,8 +63,16 @@ class Attachment:
             self._executor.put(event)
 
     def next_look(self, now: float) -> float:
-        """When ``take_outbox`` is due, although nobody wakes the loop: word of packets that were dealt with waits."""
-        return now + ACK_DELAY if self._unconsumed else float("inf")
+        """When ``take_outbox`` is due, although nobody wakes the loop: word of what was dealt with, or news."""
+        return min(
+            now + ACK_DELAY if self._unconsumed else float("inf"),
+            self._outbox.next_look if self._is_quiet else float("inf"),
+        )
+
+    @property
+    def _is_quiet(self) -> bool:
+        """Whether little enough waits to be sent for what is no answer to anything."""
+        return self._channel.backlog < QUIET
 
     # --- called from the executor's threads
 
@@ -88,8 +96,13 @@ class Attachment:
                 self._channel.taken(message.nbytes, now)
             else:
                 self._send(message)
-        while self._channel.backlog < QUIET and (rest := self._outbox.take_rest()) is not None:
-            self._send(rest)
+        if self._is_quiet:
+            for news in self._outbox.take_news(now):
+                self._send(news)
+                if not self._is_quiet:
+                    break
+        while self._is_quiet and (lines := self._outbox.take_lines()) is not None:
+            self._send(lines)
 
     def make_room(self) -> None:
         """The channel has sent what could go: whoever waits with more may go on."""

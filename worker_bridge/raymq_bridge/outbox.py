@@ -15,7 +15,7 @@ from typing import NamedTuple, Union
 
 from raymq.protocol.channel import MESSAGE_COST
 from raymq.protocol.limits import INLINE_MAX, REFS_PER_MESSAGE
-from raymq.protocol.messages import NOTHING, Failure, Message, Ready, Refusal
+from raymq.protocol.messages import NOTHING, Failure, Log, Message, Ready, Refusal
 from raymq_bridge.failures import clip
 from raymq_bridge.lines import Lines
 
@@ -30,6 +30,10 @@ UNTOLD_MAX = 16
 
 QUIET = 1 << 20
 """Bytes that may wait to be sent when lines and news of references are added to them."""
+
+
+NEWS_PAUSE = 0.002
+"""Seconds after news of references in which more of them gather: a packet for each would cost more than the wait."""
 
 
 class Consumed(NamedTuple):
@@ -72,6 +76,7 @@ class Outbox:
         self._messages: deque[tuple[Outgoing, int]] = deque()
         self._untold = 0
         self._ready: dict[bool, deque[int]] = {False: deque(), True: deque()}
+        self._pause_ends: float | None = None
         self._lines = Lines()
         self._room = threading.Condition()
         self._posted = 0
@@ -110,7 +115,8 @@ class Outbox:
     def became_ready(self, number: int, *, local: bool) -> None:
         """A reference that the client watches has a value or an error; ``local``: on this node."""
         self._ready[local].append(number)
-        self._wake()
+        if self._pause_ends is None:
+            self._wake()
 
     def add_lines(self, stream: str, lines: list[str]) -> None:
         """The workers have printed something."""
@@ -153,13 +159,25 @@ class Outbox:
                     self._queued += nbytes  # until the loop says what is really left
             yield message
 
-    def take_rest(self) -> Message | None:
-        """The next of what is sent only when little else waits: news of references, then lines."""
+    def take_news(self, now: float) -> Iterator[Ready]:
+        """What is known of references that became ready, unless there were such news just now."""
+        if self._pause_ends is not None and now < self._pause_ends:
+            return
+        self._pause_ends = None  # before the look, so that whoever has more from now on wakes the loop
         for local, ready in self._ready.items():
-            if ready:
+            while ready:
+                self._pause_ends = now + NEWS_PAUSE
                 count = min(len(ready), REFS_PER_MESSAGE)
-                return Ready(0, [ready.popleft() for _ in range(count)], local)
+                yield Ready(0, [ready.popleft() for _ in range(count)], local)
+
+    def take_lines(self) -> Log | None:
+        """The next lines."""
         return self._lines.take()
+
+    @property
+    def next_look(self) -> float:
+        """When ``take_news`` is due, although nobody wakes the loop."""
+        return float("inf") if self._pause_ends is None else self._pause_ends
 
     def left(self, backlog: int) -> None:
         """So many bytes of what was taken wait to be sent."""
