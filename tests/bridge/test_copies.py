@@ -93,18 +93,35 @@ def test_when_ray_does_not_tell_nobody_waits_for_ever(ray: Ray, caplog: pytest.L
     until(lambda: called == ["two"])
 
 
-def test_nobody_is_told_after_the_end(ray: Ray) -> None:
+def test_nobody_is_told_after_the_end_and_another_job_has_its_own(ray: Ray) -> None:
     each = Copies()
     each.stop()
-    each = Copies()
     called = called_for(["one"], each)
     ray.waits.get(timeout=20)
     ray.here = {"one", "two"}
-    called_for(["two"], each)
+    each.on_local("two", functools.partial(called.append, "two"))
+    added = each._added
     stopping = threading.Thread(target=each.stop)
     stopping.start()
-    until(lambda: each._added.qsize() == 2)
+    until(lambda: added.qsize() == 2)
     ray.go_on.put(None)
     stopping.join(20)
     assert not stopping.is_alive()
     assert called == ["one"], "which was found by the look that had begun"
+    again = called_for(["two"], each)
+    until(lambda: again == ["two"])
+    assert called == ["one"]
+
+
+def test_one_who_fails_does_not_keep_the_others_from_being_told(ray: Ray, caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise KeyError("mine")
+
+    each = Copies()
+    each.on_local("one", fail)
+    ray.waits.get(timeout=20)
+    ray.here = {"one", "two"}
+    ray.go_on.put(None)
+    called = called_for(["two"], each)
+    until(lambda: called == ["two"])
+    assert "mine" in caplog.text

@@ -33,6 +33,9 @@ def ready_now(references: Sequence[Any], *, fetch_local: bool) -> set[bytes]:
     return {identity(reference) for reference in ready}
 
 
+_Added = queue.SimpleQueue["tuple[Any, Callable[[], None]] | None"]
+
+
 class Copies:
     """Tells when objects are on this node, from a thread of its own.
 
@@ -40,7 +43,7 @@ class Copies:
     """
 
     def __init__(self) -> None:
-        self._added: queue.SimpleQueue[tuple[Any, Callable[[], None]] | None] = queue.SimpleQueue()
+        self._added: _Added = queue.SimpleQueue()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -49,36 +52,40 @@ class Copies:
         with self._starting:
             self._added.put((reference, callback))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="raymq-copies", daemon=True)
+                self._thread = threading.Thread(target=_run, args=(self._added,), name="raymq-copies", daemon=True)
                 self._thread.start()
 
     def stop(self) -> None:
-        """Tell nobody any more; Ray is about to go."""
+        """Tell nobody any more: Ray is about to go. It may come again, for another job."""
         with self._starting:
-            self._added.put(None)
-            if self._thread is not None:
-                self._thread.join()
+            thread, self._thread = self._thread, None
+            added, self._added = self._added, queue.SimpleQueue()
+        if thread is not None:
+            added.put(None)
+            thread.join()
 
-    def _run(self) -> None:
-        # By reference. Nothing else here may hold one while nothing happens: objects would stay with it.
-        waiting: dict[Any, list[Callable[[], None]]] = {}
-        seconds = 0.0
-        while (added := self._take_in(waiting)) is not None:
-            seconds = 0.0 if added else min(2 * seconds, LOOK_MAX) or LOOK_MIN
-            if _look(waiting, seconds):
-                seconds = 0.0
 
-    def _take_in(self, waiting: dict[Any, list[Callable[[], None]]]) -> int | None:
-        """How many were added; waits for one if nothing else is waited for. None: nobody is to be told any more."""
-        added = [] if waiting else [self._added.get()]
-        with contextlib.suppress(queue.Empty):
-            while True:
-                added.append(self._added.get_nowait())
-        for each in added:
-            if each is None:
-                return None
-            waiting.setdefault(each[0], []).append(each[1])
-        return len(added)
+def _run(added: _Added) -> None:
+    # By reference. Nothing else here may hold one while nothing happens: objects would stay with it.
+    waiting: dict[Any, list[Callable[[], None]]] = {}
+    seconds = 0.0
+    while (count := _take_in(added, waiting)) is not None:
+        seconds = 0.0 if count else min(2 * seconds, LOOK_MAX) or LOOK_MIN
+        if _look(waiting, seconds):
+            seconds = 0.0
+
+
+def _take_in(added: _Added, waiting: dict[Any, list[Callable[[], None]]]) -> int | None:
+    """How many were added; waits for one if nothing else is waited for. None: nobody is to be told any more."""
+    taken = [] if waiting else [added.get()]
+    with contextlib.suppress(queue.Empty):
+        while True:
+            taken.append(added.get_nowait())
+    for each in taken:
+        if each is None:
+            return None
+        waiting.setdefault(each[0], []).append(each[1])
+    return len(taken)
 
 
 def _look(waiting: dict[Any, list[Callable[[], None]]], seconds: float) -> bool:
@@ -92,7 +99,10 @@ def _look(waiting: dict[Any, list[Callable[[], None]]], seconds: float) -> bool:
         here = {identity(reference) for reference in waiting}
     for reference in [reference for reference in waiting if identity(reference) in here]:
         for callback in waiting.pop(reference):
-            callback()
+            try:
+                callback()
+            except Exception:
+                log.exception("what waited for a copy failed; this is a bug in raymq")  # and the others go on
     return bool(here)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from collections.abc import Callable
@@ -85,7 +86,9 @@ def _exists(reference: Any, callback: Callable[[Any], None]) -> None:
 
 
 def _is_here(reference: Any, callback: Callable[[Any], None]) -> None:
-    value = serialized_here(reference)
+    value = NOT_AT_HAND
+    with contextlib.suppress(Exception):  # Ray's own way tells what is wrong with it
+        value = serialized_here(reference)
     if value is not NOT_AT_HAND:
         callback(value)
     else:
