@@ -14,6 +14,7 @@ import ray.util.queue
 
 import raymq
 from raymq import pickling
+from raymq.serialized import value_of
 from raymq_bridge import copying
 from raymq_bridge.cluster.serialized import _NAMES, Serialized
 
@@ -54,6 +55,20 @@ def test_names_are_found(value: Any, before: int, monkeypatch: pytest.MonkeyPatc
 def test_nothing_is_found_in_what_only_sounds_like_it(value: Any) -> None:
     pickled = pickle.dumps([value, value], protocol=5)
     assert not copying.find(_NAMES, memoryview(pickled))
+
+
+def test_ray_writes_what_clients_read() -> None:
+    """By ``ray._private.serialization.MessagePackSerializer``: an extension for what msgpack does not have, tuples too."""
+    objects: list[Any] = []
+    value = {"plain": [1, 2.5, None, "é", b"\x00"], (1, 2): (3,), 5: {6}}
+
+    def mention(thing: Any) -> int:
+        objects.append(thing)
+        return len(objects) - 1
+
+    plain = ray._private.serialization.MessagePackSerializer.dumps(value, mention)
+    assert objects == [(1, 2), (3,), {6}]
+    assert value_of(plain, pickle.dumps(objects, 5), []) == value
 
 
 def test_what_is_large_stays_where_it_lies() -> None:
