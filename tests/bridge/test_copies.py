@@ -96,6 +96,7 @@ def test_when_ray_does_not_tell_nobody_waits_for_ever(ray: Ray, caplog: pytest.L
 def test_nobody_is_told_after_the_end_and_another_job_has_its_own(ray: Ray) -> None:
     each = Copies()
     each.stop()
+    each.start()
     called = called_for(["one"], each)
     ray.waits.get(timeout=20)
     ray.here = {"one", "two"}
@@ -108,6 +109,9 @@ def test_nobody_is_told_after_the_end_and_another_job_has_its_own(ray: Ray) -> N
     stopping.join(20)
     assert not stopping.is_alive()
     assert called == ["one"], "which was found by the look that had begun"
+    assert called_for(["two"], each) == []
+    assert each._added.empty(), "Ray is gone"
+    each.start()
     again = called_for(["two"], each)
     until(lambda: again == ["two"])
     assert called == ["one"]

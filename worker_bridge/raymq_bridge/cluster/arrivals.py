@@ -8,6 +8,8 @@ from typing import Any
 
 import ray
 
+from raymq_bridge.cluster.copies import COPIES
+
 
 def on_value(reference: Any, callback: Callable[[Any], None]) -> None:
     """Call back with the value, or with Ray's exception object, when it is there; from a thread of Ray's."""
@@ -60,7 +62,8 @@ def on_ready(reference: Any, callback: Callable[[], None]) -> None:
     """Call back when the object exists, or its error; its value is not fetched."""
 
     def completed(outcome: Any, held: Any = reference) -> None:
-        callback()
+        if COPIES.has_ray:  # at its end Ray calls for all that it has not made, and whoever asks it then ends with it
+            callback()
 
     if hasattr(reference, "_on_ready"):
         reference._on_ready(completed)

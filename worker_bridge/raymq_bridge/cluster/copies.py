@@ -46,18 +46,27 @@ class Copies:
         self._added: _Added = queue.SimpleQueue()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
+        self.has_ray = True
+        """Whether Ray is there to be asked, and not going or gone."""
 
     def on_local(self, reference: Any, callback: Callable[[], None]) -> None:
         """Call back when an object is on this node, or its error; it is copied here if need be. Does not wait."""
         with self._starting:
+            if not self.has_ray:
+                return
             self._added.put((reference, callback))
             if self._thread is None:
                 self._thread = threading.Thread(target=_run, args=(self._added,), name="raymq-copies", daemon=True)
                 self._thread.start()
 
+    def start(self) -> None:
+        """Ray is there, perhaps again."""
+        self.has_ray = True
+
     def stop(self) -> None:
         """Tell nobody any more: Ray is about to go. It may come again, for another job."""
         with self._starting:
+            self.has_ray = False
             thread, self._thread = self._thread, None
             added, self._added = self._added, queue.SimpleQueue()
         if thread is not None:
@@ -106,6 +115,5 @@ def _look(waiting: dict[Any, list[Callable[[], None]]], seconds: float) -> bool:
     return bool(here)
 
 
-_COPIES = Copies()
-on_local = _COPIES.on_local
-stop = _COPIES.stop
+COPIES = Copies()
+on_local = COPIES.on_local

@@ -14,7 +14,7 @@ from ray._private.ray_logging import global_worker_stdstream_dispatcher
 from ray._private.worker import print_worker_logs
 from ray.experimental import internal_kv
 
-from raymq_bridge.cluster import copies
+from raymq_bridge.cluster.copies import COPIES
 from raymq_bridge.sentry import Place, peer_of
 
 REACH_TIME = 5.0
@@ -59,6 +59,7 @@ def connect(address: str, job: dict[str, Any], redis: dict[str, str]) -> tuple[d
         if isinstance(error, RuntimeError) and job.get("runtime_env"):
             raise  # else it says that the cluster is still on its way up: its GCS answers, but no node is there yet
         raise NoCluster(f"no Ray cluster at {address}: {_causes(error)}") from error
+    COPIES.start()
     os.environ["RAY_ADDRESS"] = context.address_info["address"]  # ray.util.state minds it more than its argument
     # Workers' output goes to the client, not to the bridge's own log.
     global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
@@ -109,7 +110,7 @@ def _causes(error: BaseException | None) -> str:
 
 def disconnect() -> None:
     """End the job: Ray drops its objects, cancels its tasks, and terminates its actors that are not detached."""
-    copies.stop()
+    COPIES.stop()
     ray.shutdown()
 
 
