@@ -305,8 +305,12 @@ class Life:
     def wait(
         self, refs: Sequence[Held], num_returns: int, timeout: float | None, kind: Kind, *, fetch_local: bool
     ) -> Steps[list[int]]:
-        """The places in the list of those that are ready, ``num_returns`` at most; see ``Session.wait``."""
+        """The places in the list of those that are ready, ``num_returns`` at most; see ``Session.wait``.
+
+        Where so many are known to be ready, the bridge is not asked about the others.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
+        self.check(refs[0])  # before a lock is taken, which another thread may have held at a fork
         numbers = self._numbers(refs)
         ready = self.ledger.first_ready(numbers, num_returns, local=fetch_local)
         if len(ready) < num_returns:

@@ -13,6 +13,7 @@ import functools
 import gc
 import importlib
 import io
+import os
 import pickle
 import sys
 import threading
@@ -178,12 +179,35 @@ class _Pauses:
     """How many threads want the garbage collector to pause, and whether it is to go on after the last of them."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.count = 0
-        self.resume = False
+        self._lock = threading.Lock()
+        self._count = 0
+        self._resume = False
+
+    def begin(self) -> None:
+        """One more does."""
+        with self._lock:
+            self._count += 1
+            if self._count == 1:
+                self._resume = gc.isenabled()
+                gc.disable()
+
+    def end(self) -> None:
+        """One of them does not any longer."""
+        with self._lock:
+            self._count -= 1
+            if not self._count and self._resume:
+                gc.enable()
+
+    def forked(self) -> None:
+        """In a forked child the threads of its parent are not."""
+        if self._count and self._resume:
+            gc.enable()
+        self.__init__()  # type: ignore[misc]
 
 
 _PAUSES = _Pauses()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_PAUSES.forked)
 
 COLLECTOR_MAX = 1 << 20
 """Bytes from which the garbage collector pauses while they are turned into objects."""
@@ -199,18 +223,11 @@ def without_collector(nbytes: int) -> Iterator[None]:
     if nbytes < COLLECTOR_MAX:
         yield
         return
-    with _PAUSES.lock:
-        _PAUSES.count += 1
-        if _PAUSES.count == 1:
-            _PAUSES.resume = gc.isenabled()
-            gc.disable()
+    _PAUSES.begin()
     try:
         yield
     finally:
-        with _PAUSES.lock:
-            _PAUSES.count -= 1
-            if not _PAUSES.count and _PAUSES.resume:
-                gc.enable()
+        _PAUSES.end()
 
 
 def load_plain(inband: Buffer, buffers: Sequence[Buffer]) -> Any:

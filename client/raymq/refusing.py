@@ -40,8 +40,8 @@ def check_wait(refs: Any, num_returns: int, timeout: float | None) -> None:
     for kind in dict.fromkeys(map(type, refs)):
         if not issubclass(kind, ObjectRef | ObjectRefGenerator):
             raise TypeError(f"{expected}, got list containing {kind}")
-    numbers = {ref._hold.number for ref in refs}  # to compare the references themselves takes longer
-    if len(numbers) != len(refs) and len(set(refs)) != len(refs):
+    # As they compare, but in less time than these take to.
+    if len({(id(ref._life), ref._hold.number) for ref in refs}) != len(refs):
         raise ValueError("Wait requires a list of unique ray_waitables.")
     if refs and num_returns <= 0:
         raise ValueError(f"Invalid number of objects to return {num_returns}.")

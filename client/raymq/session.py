@@ -258,9 +258,11 @@ class Session:
             return [], []
         places = yield from self._life.wait(wanted, num_returns, timeout, kind, fetch_local=fetch_local)
         ready = [wanted[place] for place in places]
-        for place in reversed(places):
-            del wanted[place]
-        return ready, wanted
+        if len(places) == 1:
+            del wanted[places[0]]
+            return ready, wanted
+        taken = set(places)
+        return ready, [ref for place, ref in enumerate(wanted) if place not in taken]
 
     def kill(self, actor: ActorHandle, *, no_restart: bool = True) -> None:
         """Terminate an actor by force.

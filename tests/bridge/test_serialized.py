@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import pickle
 from datetime import datetime, timezone
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ import ray.util.queue
 
 import raymq
 from raymq import pickling
+from raymq.protocol.limits import INLINE_MAX
 from raymq.serialized import value_of
 from raymq_bridge import copying
-from raymq_bridge.cluster.serialized import _NAMES, Serialized
+from raymq_bridge.cluster import NOT_AT_HAND, serialized
+from raymq_bridge.cluster.serialized import _NAMES, Serialized, on_arrival
 
 
 class Local:
@@ -79,3 +82,56 @@ def test_what_is_large_stays_where_it_lies() -> None:
     assert [memoryview(buffer).obj for buffer in payload.buffers] == [large, large]
     assert pickling.loads(payload, lambda *fields: fields) == ("msgpack", large, small, [large, small])
     assert Serialized("bytes", memoryview(large)).nbytes == 100_000
+
+
+class Scene:
+    """Ray's part: what is at hand, what is stored, and callbacks made at once."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.at_hand: Any = NOT_AT_HAND
+        self.stored: Any = NOT_AT_HAND
+        self.came: list[Any] = []
+        monkeypatch.setattr(serialized, "on_ready", lambda reference, callback: callback())
+        monkeypatch.setattr(serialized, "on_local", lambda reference, callback: callback())
+        monkeypatch.setattr(serialized, "is_at_hand", lambda reference: reference.is_at_hand)
+        monkeypatch.setattr(serialized, "value_at_hand", lambda reference: self.at_hand)
+        monkeypatch.setattr(serialized, "serialized_here", self._stored)
+        monkeypatch.setattr(serialized, "on_value", lambda reference, callback: callback("as Ray tells it"))
+
+    def _stored(self, reference: Any) -> Any:
+        if isinstance(self.stored, Exception):
+            raise self.stored
+        return self.stored
+
+    def arrived(self, **reference: Any) -> Any:
+        on_arrival(SimpleNamespace(**reference), self.came.append)
+        return self.came.pop()
+
+
+@pytest.fixture
+def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
+    return Scene(monkeypatch)
+
+
+def test_what_is_small_is_taken_from_where_it_is(scene: Scene) -> None:
+    scene.at_hand = [1]
+    assert scene.arrived(is_at_hand=True, _on_ready=None) == [1]
+    scene.at_hand = NOT_AT_HAND
+    assert scene.arrived(is_at_hand=True, _on_ready=None) == "as Ray tells it", "an error"
+    scene.stored = Serialized("bytes", bytes(INLINE_MAX))
+    assert scene.arrived(is_at_hand=False, _on_ready=None) == "as Ray tells it", "pickled, clients can keep it"
+
+
+def test_what_is_large_comes_as_it_is_stored_where_that_can_be(scene: Scene) -> None:
+    scene.stored = Serialized("bytes", bytes(INLINE_MAX + 1))
+    assert scene.arrived(is_at_hand=False, _on_ready=None) is scene.stored
+    assert scene.arrived(is_at_hand=False) == "as Ray tells it", "before Ray 2.60"
+    scene.stored = NOT_AT_HAND
+    assert scene.arrived(is_at_hand=False, _on_ready=None) == "as Ray tells it", "it mentions something of Ray's"
+
+
+def test_an_exception_on_the_way_is_what_comes(scene: Scene) -> None:
+    scene.stored = KeyError("strange")
+    came = scene.arrived(is_at_hand=False, _on_ready=None)
+    assert isinstance(came, ray.exceptions.RaySystemError)
+    assert "strange" in str(came)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import pickle
 import threading
 from typing import Any
@@ -98,3 +99,28 @@ def test_a_program_without_the_collector_stays_without() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_child_that_is_forked_meanwhile_has_its_collector() -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with without_collector(COLLECTOR_MAX):
+            inside.set()
+            leave.wait(20)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert inside.wait(20)
+    child = os.fork()
+    if not child:
+        fine = gc.isenabled()
+        with without_collector(COLLECTOR_MAX):
+            fine = fine and not gc.isenabled()
+        os._exit(0 if fine and gc.isenabled() else 1)
+    leave.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert gc.isenabled()

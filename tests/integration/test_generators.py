@@ -211,12 +211,12 @@ def test_small_values_come_along_with_their_items(own_session: ray.Session, clus
     @own_session.remote(num_cpus=0)
     def mixed() -> Any:
         yield [1]
-        yield b"x" * 20_000
         yield "two"
+        yield b"x" * 20_000
         yield ray.put(3)
         raise ValueError("four")
 
-    one, large, two, inner, failed = mixed.remote()
+    one, two, large, inner, failed = mixed.remote()
     bridge = cluster.bridge_pid(own_session)
     os.kill(bridge, signal.SIGSTOP)
     try:

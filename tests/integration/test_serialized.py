@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 import raymq as ray
+from tests.integration.conftest import Head
 
 pytestmark = pytest.mark.cluster
 
@@ -60,6 +62,23 @@ def test_small_ones_that_a_driver_has_put_are_in_the_object_store_too(session: r
     refs = ray.get(puts.remote())
     assert ray.get(refs) == [1, "two", (3,), None, b"", [{}]]
     assert [ray.get(ref) for ref in refs] == [1, "two", (3,), None, b"", [{}]]
+
+
+def test_small_ones_are_kept_by_the_client(own_session: ray.Session, cluster: Head) -> None:
+    @own_session.remote(num_cpus=0)
+    def puts() -> list[Any]:
+        import ray
+
+        return [ray.put([1, (2,)]), ray.put(b"three")]
+
+    refs = own_session.get(puts.remote())
+    assert own_session.get(refs) == [[1, (2,)], b"three"]
+    bridge = cluster.bridge_pid(own_session)
+    os.kill(bridge, signal.SIGSTOP)
+    try:
+        assert [own_session.get(ref, timeout=5) for ref in refs] == [[1, (2,)], b"three"]
+    finally:
+        os.kill(bridge, signal.SIGCONT)
 
 
 def test_arrays_in_there_cannot_be_written_to_as_on_the_cluster(session: ray.Session) -> None:

@@ -11,18 +11,26 @@ from raymq_bridge import cluster
 from raymq_bridge.belongings import Belongings, failed
 
 ALONG_MAX = 8 << 10
-"""Bytes that an item's value may have to come along with its number: most readers get each item, one by one."""
+"""Bytes that an item's value may have to come along with its number: most readers get each item, one by one. The first
+that has more, or is none, is the last that is looked at for this, since that takes the time to unpickle it."""
 
 
 class _Stream:
-    """One generator. ``credit``: items that the client has asked for and not got; ``awaited``: Ray will call back."""
+    """One generator.
 
-    __slots__ = ("awaited", "credit", "generator")
+    Attributes:
+        credit: items that the client has asked for and not got.
+        awaited: Ray will call back.
+        along: values come along.
+    """
+
+    __slots__ = ("along", "awaited", "credit", "generator")
 
     def __init__(self, generator: Any) -> None:
         self.generator = generator
         self.credit = 0
         self.awaited = False
+        self.along = True
 
 
 class Streams:
@@ -31,7 +39,8 @@ class Streams:
     Args:
         belongings: where the generators are, and where their items go.
         send: takes messages for the client.
-        send_cheap: sends the values of those numbers that are at hand and have no more than so many bytes.
+        send_cheap: sends the values of those numbers that are at hand and have no more than so many bytes; whether
+            these were all.
         later: has a function called in the thread of calls; callable from any thread.
     """
 
@@ -39,7 +48,7 @@ class Streams:
         self,
         belongings: Belongings,
         send: Callable[[Message], None],
-        send_cheap: Callable[[list[int], int], None],
+        send_cheap: Callable[[list[int], int], bool],
         later: Callable[[Callable[[], None]], None],
     ) -> None:
         self._belongings = belongings
@@ -86,7 +95,7 @@ class Streams:
         stream.credit -= len(items)
         if done:
             del self._streams[number]
-        self._send_cheap(items, ALONG_MAX)
+        stream.along = stream.along and self._send_cheap(items, ALONG_MAX)
         if items or done:
             self._send(Yielded(number, items, done))
         if stream.credit and not done and not stream.awaited:

@@ -95,16 +95,22 @@ class Values:
         """Send what may be wanted soon, as far as it costs little."""
         self.send_cheap(message.refs, INLINE_MAX)
 
-    def send_cheap(self, numbers: Iterable[int], largest: int) -> None:
-        """Send those values that are at hand, have no more than ``largest`` bytes and mention no references."""
-        nbytes = 0
+    def send_cheap(self, numbers: Iterable[int], largest: int) -> bool:
+        """Send those values that are at hand, have no more than ``largest`` bytes and mention no references.
+
+        Returns:
+            Whether these were all.
+        """
+        nbytes, all_sent = 0, True
         for number in numbers:
             payload = self._cheap_value(number, largest)
+            all_sent = all_sent and payload is not None
             if payload is not None:
                 self._send(Value(number, payload))
                 nbytes += payload.nbytes
             if nbytes > AHEAD_MAX:
-                break
+                return False
+        return all_sent
 
     def _cheap_value(self, number: int, largest: int) -> Pickled | None:
         stored = self._belongings.stored(number)

@@ -15,8 +15,8 @@ from raymq_bridge.cluster.references import identity
 
 log = logging.getLogger(__name__)
 
-LOOK_MIN, LOOK_MAX = 0.005, 0.1
-"""Seconds that Ray waits for one of the objects, before the thread takes in others: longer and longer."""
+LOOK_MIN, LOOK_MAX = 0.005, 0.02
+"""Seconds that Ray waits for one of the objects, longer and longer, before others are looked at that may be here."""
 
 
 def ready_now(references: Sequence[Any], *, fetch_local: bool) -> set[bytes]:
@@ -56,8 +56,9 @@ class Copies:
                 return
             self._added.put((reference, callback))
             if self._thread is None:
-                self._thread = threading.Thread(target=_run, args=(self._added,), name="raymq-copies", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=_run, args=(self._added,), name="raymq-copies", daemon=True)
+                thread.start()
+                self._thread = thread
 
     def start(self) -> None:
         """Ray is there, perhaps again."""
@@ -105,7 +106,7 @@ def _look(waiting: dict[Any, list[Callable[[], None]]], seconds: float) -> bool:
         here = ready_now(list(waiting), fetch_local=True)
     except Exception:
         log.warning("Ray does not tell what is on this node: whoever wants it finds out why", exc_info=True)
-        here = {identity(reference) for reference in waiting}
+        here = {identity(reference) for reference in waiting if _is_here(reference)}
     for reference in [reference for reference in waiting if identity(reference) in here]:
         for callback in waiting.pop(reference):
             try:
@@ -113,6 +114,14 @@ def _look(waiting: dict[Any, list[Callable[[], None]]], seconds: float) -> bool:
             except Exception:
                 log.exception("what waited for a copy failed; this is a bug in raymq")  # and the others go on
     return bool(here)
+
+
+def _is_here(reference: Any) -> bool:
+    """Whether one of them is here, or it is the one for which Ray raises."""
+    try:
+        return bool(ready_now([reference], fetch_local=True))
+    except Exception:
+        return True
 
 
 COPIES = Copies()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import re
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 import ray.exceptions
 
 from raymq.pickling import PickleBuffer
+from raymq.protocol.limits import INLINE_MAX
 from raymq_bridge import copying
 from raymq_bridge.cluster.arrivals import NOT_AT_HAND, is_at_hand, on_ready, on_value, value_at_hand
 from raymq_bridge.cluster.copies import on_local
@@ -19,7 +20,8 @@ from raymq_bridge.publications import Refused
 _NAMES = re.compile(rb"\x8c.ray(?:mq)?[.\x94]", re.DOTALL)
 """In a pickle: the name of a module of Ray's, which a client need not have, or of raymq's, which is not what it seems.
 
-Strings are written in this way from protocol 4 on: SHORT_BINUNICODE, the length, the text, MEMOIZE.
+Strings are written in this way from protocol 4 on: SHORT_BINUNICODE, the length, the text, MEMOIZE. What a class has
+pickled in an older protocol for itself is not looked into.
 """
 
 
@@ -69,16 +71,27 @@ def serialized_here(reference: Any) -> Any:
 
 
 def on_arrival(reference: Any, callback: Callable[[Any], None]) -> None:
-    """Call back with the value, or with Ray's exception object; with a ``Serialized`` where that will do.
+    """Call back with the value, or with Ray's exception object; with a ``Serialized`` where that is large and will do.
 
     From a thread of Ray's, or from one that tells of copies; what is in the object store is copied to this node.
     """
-    on_ready(reference, functools.partial(_exists, reference, callback))
+    if hasattr(reference, "_on_ready"):
+        on_ready(reference, functools.partial(_go_on, _exists, reference, callback))
+    else:  # Ray before 2.60 tells of an object only with its value
+        on_value(reference, callback)
+
+
+def _go_on(step: Callable[..., None], reference: Any, callback: Callable[[Any], None]) -> None:
+    """For threads where an exception would be lost, and somebody wait for ever."""
+    try:
+        step(reference, callback)
+    except Exception as error:
+        callback(ray.exceptions.RaySystemError(error, traceback.format_exc()))
 
 
 def _exists(reference: Any, callback: Callable[[Any], None]) -> None:
     if not is_at_hand(reference):
-        on_local(reference, functools.partial(_is_here, reference, callback))
+        on_local(reference, functools.partial(_go_on, _is_here, reference, callback))
     elif (value := value_at_hand(reference)) is not NOT_AT_HAND:
         callback(value)
     else:
@@ -86,10 +99,8 @@ def _exists(reference: Any, callback: Callable[[Any], None]) -> None:
 
 
 def _is_here(reference: Any, callback: Callable[[Any], None]) -> None:
-    value = NOT_AT_HAND
-    with contextlib.suppress(Exception):  # Ray's own way tells what is wrong with it
-        value = serialized_here(reference)
-    if value is not NOT_AT_HAND:
-        callback(value)
-    else:
+    value = serialized_here(reference)
+    if value is NOT_AT_HAND or value.nbytes <= INLINE_MAX:  # clients keep small values, if they are pickled for them
         on_value(reference, callback)
+    else:
+        callback(value)
