@@ -66,7 +66,20 @@ def dumps(value: Any) -> bytes:
 
 
 def loads(inband: bytes, buffers: Sequence[bytes] = ()) -> Any:
-    return _Unpickler(io.BytesIO(inband), buffers=buffers).load()
+    value = _Unpickler(io.BytesIO(inband), buffers=buffers).load()
+    kind, *fields = value.fields if isinstance(value, StandIn) else ("",)
+    if kind == "bytes":
+        return bytes(fields[0])
+    if kind == "msgpack":
+        data, pickled, buffers = fields
+        objects = pickle.loads(pickled, buffers=buffers) if pickled else []
+
+        def mentioned(code: int, place: bytes) -> Any:
+            assert code == 101
+            return objects[msgpack.unpackb(place)]
+
+        return msgpack.unpackb(data, ext_hook=mentioned, strict_map_key=False)
+    return value
 
 
 def inline(value: Any, refs: Sequence[int] = ()) -> list[Any]:

@@ -119,8 +119,10 @@ def test_a_foreign_client_is_told_of_errors(foreign: ForeignClient) -> None:
     assert unknown[2]["type"] == "LookupError"
 
 
-def test_a_foreign_client_sends_and_gets_a_large_value(foreign: ForeignClient) -> None:
-    large = bytes(range(256)) * 10_000
+@pytest.mark.parametrize(
+    "large", [bytes(range(256)) * 10_000, {number: (number, None) for number in range(100_000)}], ids=["bytes", "dict"]
+)
+def test_a_foreign_client_sends_and_gets_a_large_value(foreign: ForeignClient, large: object) -> None:
     pickled = dumps(large)
     foreign.send([2, 201, [b"", [], [], 1]], [6, [201]])
     foreign.send([64, 1, [len(pickled)]], [65, 1], lane=BULK, buffers=[pickled[: 1 << 20]])
