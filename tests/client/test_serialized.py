@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import pickle
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import msgpack
@@ -73,7 +75,8 @@ def test_the_collector_pauses_for_what_is_large_alone() -> None:
     assert gc.isenabled()
 
 
-def test_the_collector_goes_on_after_the_last_of_several_threads() -> None:
+@contextlib.contextmanager
+def another_thread_is_at_it() -> Iterator[None]:
     inside, leave = threading.Event(), threading.Event()
 
     def other() -> None:
@@ -82,12 +85,20 @@ def test_the_collector_goes_on_after_the_last_of_several_threads() -> None:
             leave.wait(20)
 
     thread = threading.Thread(target=other)
-    with without_collector(COLLECTOR_MAX):
-        thread.start()
-        assert inside.wait(20)
-    assert not gc.isenabled()
-    leave.set()
-    thread.join()
+    thread.start()
+    assert inside.wait(20)
+    try:
+        yield
+    finally:
+        leave.set()
+        thread.join()
+
+
+def test_the_collector_goes_on_after_the_last_of_several_threads() -> None:
+    with another_thread_is_at_it():
+        with without_collector(COLLECTOR_MAX):
+            pass
+        assert not gc.isenabled()
     assert gc.isenabled()
 
 
@@ -104,23 +115,12 @@ def test_a_program_without_the_collector_stays_without() -> None:
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_child_that_is_forked_meanwhile_has_its_collector() -> None:
-    inside, leave = threading.Event(), threading.Event()
-
-    def other() -> None:
-        with without_collector(COLLECTOR_MAX):
-            inside.set()
-            leave.wait(20)
-
-    thread = threading.Thread(target=other)
-    thread.start()
-    assert inside.wait(20)
-    child = os.fork()
-    if not child:
-        fine = gc.isenabled()
-        with without_collector(COLLECTOR_MAX):
-            fine = fine and not gc.isenabled()
-        os._exit(0 if fine and gc.isenabled() else 1)
-    leave.set()
-    thread.join()
+    with another_thread_is_at_it():
+        child = os.fork()
+        if not child:
+            fine = gc.isenabled()
+            with without_collector(COLLECTOR_MAX):
+                fine = fine and not gc.isenabled()
+            os._exit(0 if fine and gc.isenabled() else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert gc.isenabled()
