@@ -113,7 +113,7 @@ def test_all_four_packages_are_looked_at() -> None:
             },
         ),
         ("joblib", {"raymq.util.joblib.ray_backend"}),
-        ("msgpack", {"raymq.protocol.codec", "raymq.serialized"}),  # the latter reads what Ray has written
+        ("msgpack", {"raymq.protocol.codec"}),
         ("cloudpickle", {"raymq.pickling"}),
         ("pickle", {"raymq.pickling", "raymq_bridge.copying"}),  # which names buffers by it, and unpickles nothing
     ],

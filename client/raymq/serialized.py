@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgpack
-
 from raymq.pickling import load_plain, without_collector
+from raymq.protocol.codec import unpack_foreign
 
 PYTHON_OBJECT = 101
 """The type of extension that stands in Ray's msgpack data for an object which msgpack does not have: its place in the
@@ -31,6 +30,6 @@ def value_of(plain: Any, pickled: Any, buffers: Sequence[Any]) -> Any:
         def mentioned(kind: int, place: bytes) -> Any:
             if kind != PYTHON_OBJECT:
                 raise ValueError(f"the value holds something of a type that Python does not have (extension {kind})")
-            return objects[place[0] if len(place) == 1 else msgpack.unpackb(place)]
+            return objects[place[0] if len(place) == 1 else unpack_foreign(place)]
 
-        return msgpack.unpackb(plain, ext_hook=mentioned, raw=False, strict_map_key=False)
+        return unpack_foreign(plain, mentioned)

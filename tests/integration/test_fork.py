@@ -259,3 +259,27 @@ if __name__ == "__main__":
 
 def test_spawned_children_connect_on_their_own(cluster: Head, tmp_path: Path) -> None:
     run(tmp_path, SPAWN, cluster.address)
+
+
+HELD = """
+import json, os, signal, sys
+import raymq as ray
+session = ray.connect(sys.argv[1], timeout=60)
+ref = ray.put(1)
+ray.wait([ref], timeout=60)
+child = os.fork()
+if not child:
+    session._life.ledger._lock.acquire()  # as if another thread had held it at the fork
+    signal.alarm(20)
+    try:
+        ray.wait([ref])
+    except ray.ForkedSession:
+        os._exit(0)
+    os._exit(1)
+print(json.dumps(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+session.close()
+"""
+
+
+def test_a_wait_in_a_child_takes_no_lock_that_its_parent_held(cluster: Head, tmp_path: Path) -> None:
+    assert run(tmp_path, HELD, cluster.address) == 0

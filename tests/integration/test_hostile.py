@@ -226,7 +226,7 @@ def test_values_above_the_limit(session: ray.Session) -> None:
     def make() -> Any:
         return np.zeros((1 << 30) + 1, dtype=np.uint8)
 
-    with pytest.raises(ray.PayloadTooLarge, match=r"1,073,74\d,\d+ bytes; this broker takes up to 1,073,741,824"):
+    with pytest.raises(ray.PayloadTooLarge, match=r"1,073,742,\d+ bytes; this broker takes up to 1,073,741,824"):
         ray.get(make.remote())
 
 

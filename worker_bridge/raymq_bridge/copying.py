@@ -1,7 +1,7 @@
 """Copies of objects as Ray stores them, from shared memory to shared memory, byte for byte.
 
 Nothing is unpickled: who copies needs none of the modules of a value's classes and runs none of their code. It runs in
-the holder, on a worker that need not have raymq: it is sent there by value.
+the holder, on a worker that need not have raymq: it is sent there by value. The bridge reads objects by the same means.
 """
 
 from __future__ import annotations

@@ -37,6 +37,19 @@ def unpack(frame: Buffer) -> Any:
         raise RemoteProtocolError(f"not msgpack: {error or type(error).__name__}") from None
 
 
+def unpack_foreign(data: Buffer, ext_hook: Callable[[int, bytes], Any] = msgpack.ExtType) -> Any:
+    """Read MessagePack data that others have written, for which the limits of the protocol do not hold.
+
+    Args:
+        data: with keys of any type.
+        ext_hook: called with the type and the bytes of each extension; returns what stands for it.
+
+    Raises:
+        ValueError: it is no msgpack, is truncated, or has bytes left over.
+    """
+    return msgpack.unpackb(data, ext_hook=ext_hook, raw=False, strict_map_key=False)
+
+
 class Encoded(NamedTuple):
     """A message as bytes, with the buffers that follow as frames of their own."""
 

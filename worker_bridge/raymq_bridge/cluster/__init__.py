@@ -28,15 +28,14 @@ from raymq_bridge.cluster.generators import is_generator, next_item, on_item
 from raymq_bridge.cluster.names import named, shared_class
 from raymq_bridge.cluster.operations import OPERATIONS
 from raymq_bridge.cluster.references import actor_shape, definition, identity, is_actor, is_reference
-from raymq_bridge.cluster.serialized import Serialized, on_arrival, serialized_here
+from raymq_bridge.cluster.serialized import Serialized, on_arrival
 
 __all__ = [
     "FAILED", "INTERNALS", "NOT_AT_HAND", "OPERATIONS", "VERSION", "NoCluster", "Serialized", "actor_shape",
     "check_reachable", "connect", "create", "definition", "disconnect", "identity", "is_actor", "is_actor_gone",
     "is_at_hand", "is_error", "is_error_class", "is_generator", "is_own_error", "is_reference", "listen_to_workers",
     "method", "named", "next_item", "on_arrival", "on_item", "on_local", "on_ready", "on_value", "put", "raised",
-    "ready_now", "remote", "serialized_here", "shared_class", "submit", "task_error", "value_at_hand",
-    "values_at_hand",
+    "ready_now", "remote", "shared_class", "submit", "task_error", "value_at_hand", "values_at_hand",
 ]  # fmt: skip
 
 INTERNALS = (

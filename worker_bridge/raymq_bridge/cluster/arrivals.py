@@ -1,4 +1,4 @@
-"""When something is there: a value, an object, a copy on this node."""
+"""When something is there: a value, an object."""
 
 from __future__ import annotations
 
