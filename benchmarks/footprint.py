@@ -15,7 +15,8 @@ from pathlib import Path
 IMPORTS = {
     "nothing": "pass",
     "requirements": "import zmq, msgpack, cloudpickle",
-    "raymq": "import raymq; raymq.connect",
+    "raymq": "import raymq",
+    "raymq, to connect": "import raymq; raymq.connect",
     "Ray Client": "import ray",
 }
 INSTALLS = {"raymq": ["raymq"], "Ray Client": ["ray[default]"]}

@@ -227,6 +227,7 @@ _MODULES = (
 _HOMES = (
     "raymq.protocol.version",
     "raymq.errors",
+    "raymq.api",  # what is used first is here, and needs most of the others
     "raymq.refs",
     "raymq.functions",
     "raymq.generators",
@@ -237,7 +238,6 @@ _HOMES = (
     "raymq.logging_config",
     "raymq.publications",
     "raymq.session",
-    "raymq.api",
     "raymq.standing_in",
     "raymq.async_session",  # at the end: it needs asyncio, which is large
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import queue
-import socket
 import sys
 import time
 from importlib import import_module
@@ -181,7 +181,7 @@ def _about(program: str | None) -> dict[str, Any]:
     return {
         **versions.description(),
         "user": _user(),
-        "host": socket.gethostname(),
+        "host": platform.node(),
         "pid": os.getpid(),
         "program": program or _program(),
     }

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from raymq.errors import RemoteProtocolError
@@ -86,6 +85,8 @@ LEAST = 1024
 @cache
 def available() -> tuple[str, ...]:
     """The codecs that this process can use, the best one first."""
+    from importlib.util import find_spec
+
     return tuple(name for name, codec in CODECS.items() if find_spec(codec.package) is not None)
 
 

@@ -5,8 +5,7 @@ and functions are numbers that the side which makes them chooses: a client's are
 neither waits for the other. ``MESSAGES`` is the table that the codec, protocol.md and the tests are held against.
 """
 
-from __future__ import annotations
-
+# Annotations are evaluated here, as nowhere else: each named tuple would compile the text of its own, in 70 us.
 from collections.abc import Callable, Sequence
 from functools import cache
 from reprlib import repr as brief
