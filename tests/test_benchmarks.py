@@ -36,6 +36,12 @@ def test_ratios_are_of_medians_and_only_where_there_is_something_to_compare() ->
     }
 
 
+def test_what_is_expected_is_the_lowest_of_several_runs() -> None:
+    faster = {"rates": {"a": {"native": [10.0], "raymq": [9.0]}, "b": {"native": [10.0], "raymq": [1.0]}}}
+    lowest = {"a / native": 0.5, "a / Ray Client": 10.0, "b / native": 0.1, "far / Ray Client": 3.0}
+    assert report.slowest([RESULTS, faster]) == report.slowest([faster, RESULTS]) == lowest
+
+
 def test_only_what_is_far_below_is_a_regression(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = tmp_path / "expected.json"
     monkeypatch.setattr(report, "EXPECTED", expected)
