@@ -19,25 +19,29 @@ import psutil
 from rich.console import Console
 
 from benchmarks import footprint, pipe, report
-from benchmarks.report import Rates, median
+from benchmarks.report import LIMIT, Rates, median
 from benchmarks.rows import BATCH, ROWS
 from benchmarks.stage import Contender, Stage, a_server_each, contender, far_away, stage, unprepared
 
 CONTENDERS = ("native", "Ray Client", "raymq", "drop-in")
 REMOTE = CONTENDERS[1:]
+ONE_CALL = "one actor call and its get (Ray)"
 CROWD = 8
 """Clients at once."""
 
+SINGLE = ("one task and its get", ONE_CALL)
+"""The rows whose limit is measured: a native call, and after it a round trip through the bare pipe."""
+
 FAR_ROWS = ("one task and its get", "1,000 tasks, then get (Ray)", "put of 1 MB")
-ONE_CALL = "one actor call and its get (Ray)"
 DELAY, RATE = 0.025, 20e6
 
 
 class Benchmark:
     """One run: what is measured ends up in ``rates`` and ``figures``."""
 
-    def __init__(self, here: Stage, base: Path, console: Console, *, quick: bool, only: str) -> None:
+    def __init__(self, here: Stage, endpoint: str, base: Path, console: Console, *, quick: bool, only: str) -> None:
         self.here = here
+        self._pipe = endpoint
         self._base = base
         self.rates: Rates = {}
         self.figures: dict[str, float] = {}
@@ -91,6 +95,9 @@ class Benchmark:
                 for _ in range(2 if row.slow else self._rounds):
                     for name, one in running.items():
                         self._rate(row.name, name, one.ask(row=row.name, seconds=self._seconds)["rate"])
+                    if row.name in SINGLE:
+                        both = running["native"].ask(row=row.name, seconds=self._seconds, pipe=self._pipe)["rate"]
+                        self._rate(row.name, LIMIT, both)
 
     def crowd(self) -> None:
         """Several clients at once, each with its own actor."""
@@ -171,7 +178,7 @@ class Benchmark:
     def bare(self) -> None:
         """The limit for all of it."""
         if self._wanted("bare pipe"):
-            measured = [pipe.measure(self._seconds / 2) for _ in range(self._rounds)]
+            measured = [pipe.measure(self._pipe, self._seconds / 2) for _ in range(self._rounds)]
             for what, unit in (("round trips", "per second"), ("up", "GB/s"), ("down", "GB/s")):
                 self.figures[f"bare pipe, {what}, {unit}"] = statistics.median(each[what] for each in measured)
 
@@ -205,7 +212,7 @@ def _machine() -> dict[str, Any]:
     "--expect",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     multiple=True,
-    help="Measure nothing: expect what the slowest of earlier runs (files of --json, one option each) shows, row by row.",
+    help="Measure nothing: expect, row by row, what the slowest of earlier runs (--json) shows. One option for each.",
 )
 def main(
     quick: bool,
@@ -222,8 +229,12 @@ def main(
         report.EXPECTED.write_text(json.dumps(slowest, indent=1) + "\n")
         return
     console = Console(width=None if sys.stdout.isatty() else 120)
-    with tempfile.TemporaryDirectory(prefix="rmqb") as base, stage(Path(base)) as here:
-        run = Benchmark(here, Path(base), console, quick=quick, only=only)
+    with (
+        tempfile.TemporaryDirectory(prefix="rmqb") as base,
+        stage(Path(base)) as here,
+        pipe.bare_pipe() as endpoint,
+    ):
+        run = Benchmark(here, endpoint, Path(base), console, quick=quick, only=only)
         for part in (
             run.bare,
             run.connects,

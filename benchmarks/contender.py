@@ -1,7 +1,8 @@
 """One contender, in a process of its own: connects in its way, and measures what it is told to.
 
 Reads questions as lines of JSON from standard input and answers each with one: ``{"row": NAME, "seconds": S}`` with the
-rate per second, 0 if the contender cannot do that at all; ``{"latency": SECONDS}`` with percentiles in milliseconds;
+rate per second, 0 if the contender cannot do that at all, and with ``"pipe": ENDPOINT`` that of each call with a round
+trip through a bare pipe after it; ``{"latency": SECONDS}`` with percentiles in milliseconds;
 ``{"growth": "get" or "put"}`` with bytes.
 """
 
@@ -13,10 +14,12 @@ import statistics
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from benchmarks import pipe
 from benchmarks.footprint import peak
 from benchmarks.rows import BY_NAME, GB, MB, Row, small_actor
 
@@ -103,6 +106,18 @@ def growth(ray: Any, what: str) -> dict[str, float]:
     return {"growth": peak(os.getpid()) - before}
 
 
+def limit(row: Row, function: Callable[[], Any], ray: Any, endpoint: str, seconds: float) -> float:
+    """The rate of a row whose function is followed by a round trip through a bare pipe."""
+    with pipe.client(endpoint) as dealer:
+
+        def both() -> None:
+            function()
+            pipe.round_trip(dealer)
+
+        both()
+        return rate(row, both, ray, seconds)
+
+
 _made: dict[str, Any] = {}
 """The function of the row that was measured last."""
 
@@ -120,6 +135,8 @@ def answer_to(question: dict[str, Any], ray: Any, kind: str) -> dict[str, float]
             _made[row.name] = row.make(ray)
             if row.count <= 1 and not row.used_up and not row.slow:
                 _made[row.name]()  # the first of many is the slowest
+        if "pipe" in question:
+            return {"rate": limit(row, _made[row.name], ray, question["pipe"], question["seconds"])}
         return {"rate": rate(row, _made[row.name], ray, question["seconds"])}
     except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
         print(f"{kind} cannot do {row.name!r}: {error!r}", file=sys.stderr)

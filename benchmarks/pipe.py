@@ -5,9 +5,11 @@ A DEALER on TCP, a broker of two ROUTERs that hands frames on, a DEALER on ipc: 
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import tempfile
 import time
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -59,11 +61,12 @@ def _send(dealer: Any, data: memoryview) -> None:
         dealer.send_multipart([ROUTE, HEADER, data[start : start + CHUNK]], copy=False)
 
 
-def measure(seconds: float) -> dict[str, float]:
-    """Round trips per second of a small packet, and GB/s of 100 MB in chunks of 1 MiB, each way."""
+@contextlib.contextmanager
+def bare_pipe() -> Iterator[str]:
+    """A broker and a worker; where clients connect."""
     here, there = multiprocessing.Pipe()
     spawn = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory(prefix="rmqb") as base, zmq.Context() as context:
+    with tempfile.TemporaryDirectory(prefix="rmqb") as base:
         endpoint = f"ipc://{base}/pipe"
         ends = [
             spawn.Process(target=_broker, args=(there, endpoint), daemon=True),
@@ -71,23 +74,34 @@ def measure(seconds: float) -> dict[str, float]:
         ]
         for end in ends:
             end.start()
-        dealer = context.socket(zmq.DEALER)
-        dealer.linger = 0
-        if not here.poll(30):
-            raise RuntimeError("the bare broker did not start")
-        dealer.connect(f"tcp://127.0.0.1:{here.recv()}")
-        data = memoryview(bytearray(NBYTES))
         try:
-            return {
-                "round trips": _rate(seconds, lambda: _ping(dealer)),
-                "up": NBYTES / 1e9 * _rate(seconds, lambda: _up(dealer, data)),
-                "down": NBYTES / 1e9 * _rate(seconds, lambda: _down(dealer)),
-            }
+            if not here.poll(30):
+                raise RuntimeError("the bare broker did not start")
+            yield f"tcp://127.0.0.1:{here.recv()}"
         finally:
-            dealer.close()
             for end in ends:
                 end.terminate()
                 end.join()
+
+
+@contextlib.contextmanager
+def client(endpoint: str) -> Iterator[zmq.Socket[bytes]]:
+    """A client of it, one at a time."""
+    with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
+        dealer.linger = 0
+        dealer.connect(endpoint)
+        yield dealer
+
+
+def measure(endpoint: str, seconds: float) -> dict[str, float]:
+    """Round trips per second of a small packet, and GB/s of 100 MB in chunks of 1 MiB, each way."""
+    data = memoryview(bytearray(NBYTES))
+    with client(endpoint) as dealer:
+        return {
+            "round trips": _rate(seconds, lambda: round_trip(dealer)),
+            "up": NBYTES / 1e9 * _rate(seconds, lambda: _up(dealer, data)),
+            "down": NBYTES / 1e9 * _rate(seconds, lambda: _down(dealer)),
+        }
 
 
 def _rate(seconds: float, function: Any) -> float:
@@ -99,7 +113,8 @@ def _rate(seconds: float, function: Any) -> float:
     return calls / (time.perf_counter() - begin)
 
 
-def _ping(dealer: Any) -> None:
+def round_trip(dealer: Any) -> None:
+    """A small packet there and back."""
     dealer.send_multipart([b"ping" + ROUTE[4:], HEADER])
     dealer.recv_multipart()
 

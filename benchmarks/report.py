@@ -20,6 +20,9 @@ THEIRS = ("native", "Ray Client")
 OURS = ("raymq", "drop-in")
 """The thin client, and an installed Ray that goes over it."""
 
+LIMIT = "limit"
+"""A native call and then a round trip through the bare pipe: raymq, if its own code took no time."""
+
 Rates = dict[str, dict[str, list[float]]]
 """By row and contender: all that was measured, per second."""
 
@@ -75,7 +78,7 @@ def show(results: dict[str, Any], console: Console) -> None:
     other = Table(title="other figures")
     other.add_column("what", no_wrap=True)
     other.add_column("figure", justify="right", no_wrap=True)
-    for what, value in results["figures"].items():
+    for what, value in _figures(results):
         other.add_row(what, _figure(value))
     console.print(other)
 
@@ -91,7 +94,7 @@ def markdown(results: dict[str, Any]) -> str:
     ]
     lines += [f"| {row} | " + " | ".join(cells) + " |" for row, cells in _lines(results)]
     lines += ["", "| | |", "|---|--:|"]
-    lines += [f"| {what} | {_figure(value)} |" for what, value in results["figures"].items()]
+    lines += [f"| {what} | {_figure(value)} |" for what, value in _figures(results)]
     return "\n".join(lines) + "\n"
 
 
@@ -102,6 +105,18 @@ def _lines(results: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
         cells = [_figure(median(rates, row, name)) if name in measured else "" for name in (*THEIRS, *OURS)]
         cells = ["cannot" if cell == "0" else cell for cell in cells]
         yield row, cells + [_figure(found[key]) if (key := f"{row} / {name}") in found else "" for name in THEIRS]
+
+
+def _figures(results: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """All that is no rate of a contender; of the limit of a row first how many times it is what others reach."""
+    rates: Rates = results["rates"]
+    for row in rates:
+        limit = median(rates, row, LIMIT)
+        for name in ("Ray Client", "raymq"):
+            other = median(rates, row, name)
+            if limit and other:
+                yield f"{row}: native and then the bare pipe / {name}", limit / other
+    yield from results["figures"].items()
 
 
 def _figure(value: float) -> str:
