@@ -9,6 +9,7 @@ import platform
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +20,7 @@ import psutil
 from rich.console import Console
 
 from benchmarks import footprint, pipe, report
-from benchmarks.report import LIMIT, Rates, median
+from benchmarks.report import LIMIT, Rates
 from benchmarks.rows import BATCH, ROWS
 from benchmarks.stage import Contender, Stage, a_server_each, contender, far_away, stage, unprepared
 
@@ -32,7 +33,11 @@ CROWD = 8
 SINGLE = ("one task and its get", ONE_CALL)
 """The rows whose limit is measured: a native call, and after it a round trip through the bare pipe."""
 
-FAR_ROWS = ("one task and its get", "1,000 tasks, then get (Ray)", "put of 1 MB")
+MANY_TASKS = "1,000 tasks, then get (Ray)"
+FAR_ROWS = ("one task and its get", MANY_TASKS, "put of 1 MB")
+LONG = 6.0
+"""Seconds of a round after which a quick run has no second one."""
+
 DELAY, RATE = 0.025, 20e6
 
 
@@ -92,12 +97,20 @@ class Benchmark:
             for row in ROWS:
                 if (row.slow and self._quick) or not self._wanted(row.name):
                     continue
+                begin = time.monotonic()
                 for _ in range(2 if row.slow else self._rounds):
-                    for name, one in running.items():
-                        self._rate(row.name, name, one.ask(row=row.name, seconds=self._seconds)["rate"])
-                    if row.name in SINGLE:
-                        both = running["native"].ask(row=row.name, seconds=self._seconds, pipe=self._pipe)["rate"]
-                        self._rate(row.name, LIMIT, both)
+                    self._round(row.name, running)
+                    if self._quick and time.monotonic() > begin + LONG:
+                        break
+            if self._wanted("latency"):
+                self._latencies(running)
+
+    def _round(self, row: str, running: dict[str, Contender]) -> None:
+        for name, one in running.items():
+            self._rate(row, name, one.ask(row=row, seconds=self._seconds)["rate"])
+        if row in SINGLE:
+            both = running["native"].ask(row=row, seconds=self._seconds, pipe=self._pipe)["rate"]
+            self._rate(row, LIMIT, both)
 
     def crowd(self) -> None:
         """Several clients at once, each with its own actor."""
@@ -123,21 +136,23 @@ class Benchmark:
                     for _ in range(1 if self._quick else 3):
                         for name, one in running.items():
                             self._rate(f"{what}: {row}", name, one.ask(row=row, seconds=self._seconds)["rate"])
+                if "delay" in limits:
+                    self._round_trips(running["raymq"])
                 if not self._quick:
                     self._latencies(running, f"{what}: ")
-        local, far = (median(self.rates, row, "raymq") for row in (FAR_ROWS[1], f"50 ms away: {FAR_ROWS[1]}"))
-        if local and far:
-            trips = (BATCH / far - BATCH / local) / (2 * DELAY)
-            self.figures["50 ms away: round trips more that raymq needs for 1,000 tasks, then get"] = trips
 
-    def latencies(self) -> None:
-        """Of a small call, alone and beside a large transfer."""
-        if self._wanted("latency"):
-            for name in CONTENDERS:
-                with contender(name, self.here) as one:
-                    self._latencies({name: one})
+    def _round_trips(self, far: Contender) -> None:
+        """How many more than without the delay a batch of tasks takes."""
+        with contender("raymq", self.here) as near:
+            taken: dict[Contender, list[float]] = {near: [], far: []}
+            for _ in range(self._rounds):
+                for one, seconds in taken.items():
+                    seconds.append(BATCH / one.ask(row=MANY_TASKS, seconds=self._seconds)["rate"])
+        more = statistics.median(taken[far]) - statistics.median(taken[near])
+        self.figures[f"50 ms away: round trips more that raymq needs for {MANY_TASKS}"] = more / (2 * DELAY)
 
     def _latencies(self, running: dict[str, Contender], where: str = "") -> None:
+        """Of a small call, alone and beside a large transfer."""
         for name, one in running.items():
             for what, value in one.ask(latency=self._seconds).items():
                 self.figures[f"{where}small call, {what}, ms: {name}"] = value
@@ -241,7 +256,6 @@ def main(
             run.rows,
             run.crowd,
             run.far,
-            run.latencies,
             run.processor,
             run.memory,
             run.footprint,

@@ -36,6 +36,17 @@ def test_ratios_are_of_medians_and_only_where_there_is_something_to_compare() ->
     }
 
 
+def test_the_limit_of_a_row_is_no_contender() -> None:
+    rates = {"a": {"native": [10.0], "Ray Client": [2.0], "raymq": [4.0], report.LIMIT: [6.0]}}
+    results = {"rates": rates, "figures": {"b": 1.0}}
+    assert set(report.ratios(results)) == {"a / native", "a / Ray Client"}
+    assert list(report._figures(results)) == [
+        ("a: native and then the bare pipe / Ray Client", 3.0),
+        ("a: native and then the bare pipe / raymq", 1.5),
+        ("b", 1.0),
+    ]
+
+
 def test_what_is_expected_is_the_lowest_of_several_runs() -> None:
     faster = {"rates": {"a": {"native": [10.0], "raymq": [9.0]}, "b": {"native": [10.0], "raymq": [1.0]}}}
     lowest = {"a / native": 0.5, "a / Ray Client": 10.0, "b / native": 0.1, "far / Ray Client": 3.0}
