@@ -13,6 +13,7 @@ from raymq import pickling
 from raymq.protocol.channel import Received
 from raymq.protocol.limits import INLINE_MAX
 from raymq.protocol.messages import Ahead, Fetch, Value
+from raymq_bridge.crowds import CROWD_MIN
 from raymq_bridge.executor import Executor
 from raymq_bridge.outbox import Outbox
 from tests.bridge.fake_ray import Reference, until
@@ -43,14 +44,17 @@ class Guessed(list[Any]):
 
 @pytest.mark.usefixtures("fake")
 def test_every_value_is_sent_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While one is pickled and another waits, there is no room for what is at hand: it is asked for again."""
+    """While one is pickled and another waits, there is no room for what is at hand: it is asked for again.
+
+    What is wanted as a crowd is sent as soon as it is found, and waits for nothing.
+    """
     callbacks: list[Callable[[Any], None]] = []
     monkeypatch.setattr("raymq_bridge.cluster.on_arrival", lambda reference, callback: callbacks.append(callback))
     outbox = Outbox(lambda: None)
     broken: list[Exception] = []
     executor = Executor(outbox, lambda farewell: None, broken.append, 1 << 40, {})
     references = [Reference(Slow(), at_hand=False) for _ in range(2)]
-    references += [Reference(Guessed(), at_hand=True) for _ in range(20)]
+    references += [Reference(Guessed(), at_hand=True) for _ in range(CROWD_MIN - 1 + CROWD_MIN)]
     numbers = [2 * place + 1 for place in range(len(references))]
     for number, reference in zip(numbers, references, strict=True):
         executor._table.add(number, reference)
@@ -60,16 +64,18 @@ def test_every_value_is_sent_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None
     callbacks[0](references[0].value)
     until(lambda: not executor._values._fetches._waiting)  # it is being pickled
     callbacks[1](references[1].value)
-    executor.put(Received([Fetch(numbers[2:])]))
+    executor.put(Received([Fetch(numbers[2:-CROWD_MIN])]))
     until(lambda: len(executor._values._fetches._off) > 10)
-    Slow.gate.set()
+    executor.put(Received([Fetch(numbers[-CROWD_MIN:])]))
     sent: set[int] = set()
 
-    def all_sent() -> bool:
+    def are_sent(expected: list[int]) -> bool:
         sent.update(message.ref for message in outbox.take() if isinstance(message, Value))
-        return sent == set(numbers)
+        return sent == set(expected)
 
-    until(all_sent)
+    until(lambda: are_sent(numbers[-CROWD_MIN:]))
+    Slow.gate.set()
+    until(lambda: are_sent(numbers))
     executor.stop()
     assert broken == []
 

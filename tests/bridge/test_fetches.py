@@ -36,6 +36,17 @@ def test_a_value_that_nobody_wants_is_dropped() -> None:
     assert some.again(large=True) == []
 
 
+def test_of_values_that_are_sent_at_once_only_those_that_are_wanted_are() -> None:
+    some = Fetches()
+    for number in (1, 2, 3):
+        some.want(number)
+    some.want_no_more([2])
+    assert some.sent([3, 2, 1]) == [3, 1]
+    assert some.sent([1]) == []
+    assert some.want(1), "this is another time"
+    assert some.want(2)
+
+
 def test_a_value_that_is_wanted_again_while_it_is_under_way_comes_once() -> None:
     some = Fetches()
     some.want(1)
@@ -113,17 +124,27 @@ class Ray:
             else:
                 self.queue.append(0)
 
+    def give_at_once(self, at: int) -> None:
+        if self.asked:
+            number = self.asked.pop(at % len(self.asked))
+            if self.fetches.sent([number]):
+                self.was_sent(number)
+            self.ask_again()
+
     def send(self) -> None:
         if not self.queue:
             return
         number = self.queue.pop(0)
         if number and self.fetches.taken(number):
-            if number % 5 == 0 and not self.room:
-                self.fetches.put_off(number)
-            else:
-                assert number in self.wanted
-                self.wanted.discard(number)
+            self.was_sent(number)
         self.ask_again()
+
+    def was_sent(self, number: int) -> None:
+        if number % 5 == 0 and not self.room:
+            self.fetches.put_off(number)
+        else:
+            assert number in self.wanted
+            self.wanted.discard(number)
 
     def ask_again(self) -> None:
         self.asked += self.fetches.again(large=self.room)
@@ -139,7 +160,7 @@ class Ray:
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["want", "want", "want", "want_no_more", "give", "give", "send", "room"]),
+            st.sampled_from(["want", "want", "want", "want_no_more", "give", "give", "give_at_once", "send", "room"]),
             st.integers(1, 20),
         ),
         max_size=80,

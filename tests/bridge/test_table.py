@@ -61,6 +61,14 @@ def test_what_the_client_does_not_know_gets_an_even_number(table: Table) -> None
     assert table.hand_out("a") == 6
 
 
+def test_several_are_released_at_once_and_those_dropped_are_told(table: Table) -> None:
+    table.add(1, "a")
+    table.add(3, "b")
+    table.hand_out("a")
+    assert table.release(1, 3, 5) == ["b"], "the first is held once more, the last was never made"
+    assert table.release(1) == ["a"]
+
+
 def test_two_numbers_for_one_object(table: Table) -> None:
     """Two tasks may return the same reference. It goes out under the first as long as that is held."""
     table.add(1, "a")

@@ -119,12 +119,11 @@ class Belongings:
         self.table.settle(number, real, known=not isinstance(real, Failed))
         return real
 
-    def release(self, number: int) -> None:
-        """The client holds a number once less."""
-        stored = self.stored(number)
-        self.table.release(number)
-        if stored is not None and number not in self.table:
-            self._stored -= stored.nbytes + STORED_COST
+    def release(self, *numbers: int) -> None:
+        """The client holds numbers once less."""
+        for real in self.table.release(*numbers):
+            if type(real) is _Stored:
+                self._stored -= real.payload.nbytes + STORED_COST
 
     def _make_callee(self, function: int, options: bytes) -> Any:
         callee = self._functions.get(function)
@@ -183,8 +182,7 @@ class Belongings:
 
     def take_back(self, refs: Iterable[int]) -> None:
         """What was handed out with a payload that is not sent."""
-        for number in refs:
-            self.table.release(number)
+        self.table.release(*refs)
 
     def dump_cause(self, failed: Failed) -> Pickled:
         """The cause of a failure, pickled each time that it is sent: the references in it are handed out each time."""

@@ -244,9 +244,8 @@ class Executor:
         self._readiness.watch(pending, local=message.fetch_local)
 
     def _release(self, message: Release) -> None:
-        for number in message.refs:
-            self._belongings.release(number)
-            self._streams.released(number)
+        self._belongings.release(*message.refs)
+        self._streams.released(message.refs)
 
     def _next(self, message: Next) -> None:
         self._streams.want(message)

@@ -115,6 +115,19 @@ class Fetches:
             self._wanted.discard(number)
             return wanted
 
+    def sent(self, numbers: Iterable[int]) -> list[int]:
+        """These values are there, and are being sent without having waited; those that are still wanted."""
+        with self._lock:
+            wanted = []
+            for number in numbers:
+                self._asked.discard(number)
+                self._leave(number)
+                self._forget(number)
+                if number in self._wanted:
+                    self._wanted.discard(number)
+                    wanted.append(number)
+            return wanted
+
     def put_off(self, number: int) -> None:
         """A value that was taken turned out to be too large for now."""
         with self._lock:

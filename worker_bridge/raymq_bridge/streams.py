@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from raymq.protocol.messages import Message, Next, Yielded
@@ -114,8 +114,9 @@ class Streams:
             stream.generator = None
         self._streams.clear()
 
-    def released(self, number: int) -> None:
-        """The client holds a number once less; if it was a generator that nobody holds any longer, it is let go of."""
-        if number in self._streams and number not in self._belongings.table:
-            # Ray may hold the stream itself for long: until there is another item, or the task has ended.
-            self._streams.pop(number).generator = None
+    def released(self, numbers: Collection[int]) -> None:
+        """The client holds numbers once less; a generator among them that nobody holds any longer is let go of."""
+        for number in self._streams.keys() & numbers if self._streams else ():
+            if number not in self._belongings.table:
+                # Ray may hold the stream itself for long: until there is another item, or the task has ended.
+                self._streams.pop(number).generator = None

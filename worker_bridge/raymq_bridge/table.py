@@ -91,15 +91,22 @@ class Table:
             self._entries[number].held += 1
             return number
 
-    def release(self, number: int) -> None:
-        """The client holds a number once less. One that is not in the table is ignored: it was never made."""
+    def release(self, *numbers: int) -> list[Any]:
+        """The client holds numbers once less. One that is not in the table is ignored: it was never made.
+
+        Returns:
+            What stood behind those that it holds no longer.
+        """
+        dropped = []
         with self._lock:
-            entry = self._entries.get(number)
-            if entry is None:
-                return
-            entry.held -= 1
-            if entry.held == 0:
-                self._drop(number)
+            for number in numbers:
+                entry = self._entries.get(number)
+                if entry is not None:
+                    entry.held -= 1
+                    if entry.held == 0:
+                        self._drop(number)
+                        dropped.append(entry.real)
+        return dropped
 
     def clear(self) -> None:
         """Drop everything: the client is gone, and nobody knows its numbers."""

@@ -140,7 +140,8 @@ class Values:
                 cluster.on_ready(real, self._guarded(self._is_there, number))
             return
         self._outbox.wait_for_room()
-        self._came(number, value, self._send)
+        if self._fetches.came(number, guess_size(value)) and self._fetches.taken(number):
+            self._send_value(number, value, self._send)
         if self._fetches.has_off:
             self._hand_over(NO_VALUE)
 
@@ -154,11 +155,6 @@ class Values:
             self._on_value(number, failed(error, "a reference"))
             return None
         return real
-
-    def _came(self, number: int, value: Any, send: Callable[[Message], None]) -> None:
-        """A value is here, in a thread that may wait until it can be sent."""
-        if self._fetches.came(number, guess_size(value)) and self._fetches.taken(number):
-            self._send_value(number, value, send)
 
     def _on_value(self, number: int, value: Any) -> None:
         """Ray has handed over a value, in a thread of its own, which is not to wait and not to run anybody's code."""
@@ -243,12 +239,12 @@ class Values:
             here = {number: value for number, value in zip(front, values, strict=True) if value is not NOT_AT_HAND}
             go_on, all_there = crowd.found(here, now), len(here) == len(front)
             self._outbox.wait_for_room()
+            for number in [number for number, value in here.items() if value is cluster.FAILED]:
+                del here[number]
+                self._ask(number)
             answers: list[Message] = []
-            for number, value in here.items():
-                if value is cluster.FAILED:
-                    self._ask(number)
-                else:
-                    self._came(number, value, answers.append)
+            for number in self._fetches.sent(here):
+                self._send_value(number, here[number], answers.append)
             self._outbox.put_all(answers)
         return go_on
 

@@ -76,7 +76,7 @@ def encode(message: Message) -> Encoded:
         body = pack(fields)
     except (TypeError, ValueError, OverflowError) as error:
         raise LocalProtocolError(f"{type(message).__name__} cannot be encoded: {error}") from error
-    return Encoded(body, buffers, len(body) + sum(len(buffer) for buffer in buffers), transfer)
+    return Encoded(body, buffers, len(body) + sum(map(len, buffers)), transfer)
 
 
 def encode_chunk(message: Chunk | Compressed, data: Buffer) -> Encoded:

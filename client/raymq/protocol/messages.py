@@ -26,7 +26,7 @@ class Pickled(NamedTuple):
     @property
     def nbytes(self) -> int:
         """Bytes of the pickle and all its buffers."""
-        return len(self.inband) + sum(len(buffer) for buffer in self.buffers)
+        return len(self.inband) + sum(map(len, self.buffers))
 
 
 class Coming(NamedTuple):
