@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from raymq.life import Life
 
 
-NO_ARGUMENTS = pickling.dumps(((), {}), lambda value: None)
-"""Those of a call without any."""
-
 
 class Packer:
     """Pickles and unpickles in one life of a session.
@@ -70,7 +67,7 @@ class Packer:
     def pack_call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pickled:
         """Pickle a call's arguments; an error names the one that is at fault."""
         if not args and not kwargs:
-            return NO_ARGUMENTS
+            return pickling.NO_ARGUMENTS
         return self.pack((args, kwargs), lambda: self._culprit(name, args, kwargs))
 
     def pack_options(self, options: dict[str, Any], name: str) -> bytes:

@@ -175,6 +175,10 @@ def loads(payload: Pickled, resolver: Callable[..., Any], classes: set[Any] | No
         return _Unpickler(io.BytesIO(inband), resolver, buffers, classes).load()
 
 
+NO_ARGUMENTS = dumps(((), {}), lambda value: None)
+"""Those of a call without any."""
+
+
 class _Pauses:
     """How many threads want the garbage collector to pause, and whether it is to go on after the last of them."""
 

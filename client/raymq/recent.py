@@ -35,12 +35,13 @@ class Recent:
 
     def keep(self, number: int, payload: Pickled) -> None:
         """Keep a value, unless it is large, or it means something else on each side: references, parts of raymq."""
-        if payload.refs or payload.nbytes > INLINE_MAX or not pickling.is_plain(payload):
+        nbytes = payload.nbytes
+        if payload.refs or nbytes > INLINE_MAX or not pickling.is_plain(payload):
             return
         with self._lock:
             self._drop(number)
             self._payloads[number] = payload
-            self.nbytes += payload.nbytes + ENTRY_COST
+            self.nbytes += nbytes + ENTRY_COST
             while self.nbytes > self._limit:
                 self._drop(next(iter(self._payloads)))
 

@@ -141,6 +141,13 @@ class Belongings:
         """Unpickle what the client has sent, which may run any code of its."""
         return pickling.loads(payload, self._resolve, self._classes)
 
+    def arguments(self, payload: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Unpickle the arguments of a call: those by position, and those by name."""
+        if payload.inband == pickling.NO_ARGUMENTS.inband:
+            return (), {}
+        args, kwargs = self.load(payload)
+        return args, kwargs
+
     def _resolve(self, kind: str, *fields: Any) -> Any:
         resolver = _RESOLVERS.get(kind)
         if resolver is None:

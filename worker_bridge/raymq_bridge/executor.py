@@ -189,14 +189,14 @@ class Executor:
 
     def _task(self, message: Task) -> None:
         def call() -> list[Any]:
-            args, kwargs = self._belongings.load(message.payload)
+            args, kwargs = self._belongings.arguments(message.payload)
             return cluster.submit(self._belongings.callee(message.function, message.options), args, kwargs)
 
         self._make(message.refs, "an argument", call)
 
     def _create(self, message: Create) -> None:
         def call() -> list[Any]:
-            args, kwargs = self._belongings.load(message.payload)
+            args, kwargs = self._belongings.arguments(message.payload)
             return [cluster.create(self._belongings.callee(message.function, message.options), args, kwargs)]
 
         self._make([message.actor], "an argument", call)
@@ -205,7 +205,7 @@ class Executor:
         def call() -> list[Any]:
             handle = self._belongings.real(message.actor)
             options = self._belongings.options(message.options)
-            args, kwargs = self._belongings.load(message.payload)
+            args, kwargs = self._belongings.arguments(message.payload)
             return cluster.submit(cluster.method(handle, message.method, options), args, kwargs)
 
         self._make(message.refs, "an argument", call)
@@ -255,7 +255,7 @@ class Executor:
             operation = self._operations.get(message.operation)
             if operation is None:
                 raise ValueError(f"this bridge knows no operation {message.operation!r}")
-            args, kwargs = self._belongings.load(message.payload)
+            args, kwargs = self._belongings.arguments(message.payload)
             return operation(*args, **kwargs)
 
         self._answer_request(message, call)

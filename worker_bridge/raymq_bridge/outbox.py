@@ -148,16 +148,16 @@ class Outbox:
 
     # --- the loop
 
-    def take(self) -> Iterator[Outgoing]:
+    def take(self) -> list[Outgoing]:
         """The messages that were handed over."""
         self._untold = 0
-        while self._messages:
-            message, nbytes = self._messages.popleft()
-            if nbytes:
-                with self._room:
-                    self._posted -= nbytes
-                    self._queued += nbytes  # until the loop says what is really left
-            yield message
+        taken = [self._messages.popleft() for _ in range(len(self._messages))]
+        nbytes = sum(nbytes for _, nbytes in taken)
+        if nbytes:
+            with self._room:
+                self._posted -= nbytes
+                self._queued += nbytes  # until the loop says what is really left
+        return [message for message, _ in taken]
 
     def take_news(self, now: float) -> Iterator[Ready]:
         """What is known of references that became ready, unless there were such news just now."""

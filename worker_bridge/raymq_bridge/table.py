@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 
-@dataclass
+@dataclass(slots=True)
 class Entry:
     """One number: the real reference, actor handle or failure behind it, and how often the client holds it."""
 
@@ -48,7 +48,8 @@ class Table:
         """The client has made ``number``; ``known``: it stands for a real object, not for a failure."""
         identity = self._identity(real) if known else None
         with self._lock:
-            self._drop(number)  # what a client calls by a number that is taken is its own confusion, not the table's
+            if number in self._entries:  # what a client calls by a number that is taken is its own confusion
+                self._drop(number)
             self._entries[number] = Entry(real, 1, identity)
             if identity is not None:
                 self._numbers.setdefault(identity, number)

@@ -30,7 +30,7 @@ def definition(value: Any) -> tuple[Any, dict[str, Any]] | None:
 
 def identity(value: Any) -> bytes:
     """What makes two references, or two handles, the same."""
-    return bytes(value._actor_id.binary() if is_actor(value) else value.binary())
+    return bytes(value.binary() if is_reference(value) else value._actor_id.binary())
 
 
 def actor_shape(handle: Any) -> tuple[str, dict[str, int]]:
