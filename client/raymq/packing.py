@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from raymq.life import Life
 
 
-
 class Packer:
     """Pickles and unpickles in one life of a session.
 
