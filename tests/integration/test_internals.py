@@ -50,6 +50,11 @@ def fails():
     raise ValueError
 
 
+@ray.remote(num_cpus=0)
+def gives(value):
+    return value
+
+
 actor = Actor.remote()
 reference = actor.one.remote()
 
@@ -75,6 +80,29 @@ def small_values_are_at_hand():
     return values == [1, cluster.NOT_AT_HAND, cluster.NOT_AT_HAND] and several == [
         cluster.NOT_AT_HAND, 1, cluster.FAILED, 1,
     ]
+
+
+def values_are_what_ray_says():
+    values = [None, True, -5, 2**63, 1.5, "text", [1, [2]], {"a": {1: 2}}, (1,), b"bytes", {1}, 2**70, [None, {"b": (2,)}]]
+    refs = [gives.remote(value) for value in values]
+    ray.wait(refs, num_returns=len(refs))
+    alone = [cluster.value_at_hand(each) for each in refs]
+    return values == ray.get(refs) == alone == cluster.values_at_hand(refs)
+
+
+def threads_keep_their_state():
+    local, kept = threading.local(), []
+    for _ in range(2):
+        done = threading.Event()
+
+        def came():
+            kept.append(hasattr(local, "here"))
+            local.here = True
+            done.set()
+
+        cluster.on_ready(actor.one.remote(), came)
+        assert done.wait(60)
+    return kept == [False, True]
 
 
 def items_come():
@@ -158,7 +186,7 @@ shape = cluster.actor_shape(actor)[1]
 group = placement_group.PlacementGroup.empty()
 CHECKS = {
     "ObjectRef._on_completed(callback)": lambda: calls_back("_on_completed") == [1],
-    "ObjectRef._on_ready(callback)": lambda: len(calls_back("_on_ready")) == 1,
+    "ObjectRef._on_ready(callback)": lambda: len(calls_back("_on_ready")) == 1 and threads_keep_their_state(),
     "ActorHandle._ray_method_signatures": lambda: {"one", "two", "some"} <= set(actor._ray_method_signatures),
     "ActorHandle._ray_method_num_returns": lambda: shape["one"] == 1 and shape["two"] == 2,
     "ActorHandle._ray_method_is_generator": lambda: shape["some"] == -1,
@@ -167,7 +195,7 @@ CHECKS = {
     "ObjectRefGenerator._generator_ref": generators_end,
     "ObjectRefGenerator.worker.core_worker.peek_object_ref_stream(generator_ref)": items_come,
     "ray._private.worker.global_worker.core_worker.object_exists(reference, memory_store_only=True)":
-        small_values_are_at_hand,
+        lambda: small_values_are_at_hand() and values_are_what_ray_says(),
     "ActorHandle._ray_actor_creation_function_descriptor.class_name": lambda: cluster.actor_shape(actor)[0] == "Actor",
     "RemoteFunction: _function, _default_options, _is_cross_language": functions_are_told,
     "ActorClass: __ray_metadata__.modified_class.__ray_actor_class__, _default_options":

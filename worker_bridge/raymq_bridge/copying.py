@@ -52,7 +52,7 @@ def stored(reference: Any, timeout_ms: int = -1) -> tuple[Any, bytes]:
         GetTimeoutError: it is not here.
         Refused: it cannot be published.
     """
-    [(data, metadata, *transport)] = _get([reference], timeout_ms)
+    [(data, metadata, *transport)] = entries([reference], timeout_ms)
     kind = metadata.partition(b",")[0]
     if kind.isdigit():
         raise Refused(FAILED, kind.decode())
@@ -61,6 +61,19 @@ def stored(reference: Any, timeout_ms: int = -1) -> tuple[Any, bytes]:
     if kind == b"ACTOR_HANDLE":
         raise Refused("NotPublishable", "the object is an actor's handle: publish the actor itself, not a put() of it")
     return data, metadata
+
+
+def entries(references: list[Any], timeout_ms: int) -> Any:
+    """Objects and errors as Ray stores them: data, what it is, and in newer ones how else it travels.
+
+    Raises:
+        GetTimeoutError: one is not here.
+    """
+    worker = ray._private.worker.global_worker
+    try:
+        return worker.core_worker.get_objects(references, timeout_ms)
+    except TypeError:  # an older Ray wants to be told on whose behalf
+        return worker.core_worker.get_objects(references, worker.current_task_id, timeout_ms)
 
 
 def copied(data: Any, metadata: bytes) -> Any:
@@ -90,14 +103,6 @@ def split(data: Any, metadata: bytes) -> tuple[Any, Any, list[Any]]:
         return plain, b"", []
     inband, buffers = ray._raylet.unpack_pickle5_buffers(rest)
     return plain, inband, list(buffers)
-
-
-def _get(references: list[Any], timeout_ms: int) -> Any:
-    worker = ray._private.worker.global_worker
-    try:
-        return worker.core_worker.get_objects(references, timeout_ms)
-    except TypeError:  # an older Ray wants to be told on whose behalf
-        return worker.core_worker.get_objects(references, worker.current_task_id, timeout_ms)
 
 
 def _put(serialized: Any, **options: bool) -> Any:

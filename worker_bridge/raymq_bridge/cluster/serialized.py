@@ -90,12 +90,13 @@ def _go_on(step: Callable[..., None], reference: Any, callback: Callable[[Any], 
 
 
 def _exists(reference: Any, callback: Callable[[Any], None]) -> None:
-    if not is_at_hand(reference):
-        on_local(reference, functools.partial(_go_on, _is_here, reference, callback))
-    elif (value := value_at_hand(reference)) is not NOT_AT_HAND:
+    value = value_at_hand(reference)
+    if value is not NOT_AT_HAND:
         callback(value)
-    else:
+    elif is_at_hand(reference):
         on_value(reference, callback)
+    else:
+        on_local(reference, functools.partial(_go_on, _is_here, reference, callback))
 
 
 def _is_here(reference: Any, callback: Callable[[Any], None]) -> None:
