@@ -33,6 +33,10 @@ DRAIN = {Lane.CALLS: 100, Lane.BULK: 8}
 """Packets taken from a lane's socket before the other things get their turn; those of the bulk lane have 1 MiB."""
 
 
+_NONE = dict.fromkeys(Lane, 0)
+"""Bytes, by lane."""
+
+
 class _Posted(NamedTuple):
     message: Message
     nbytes: int
@@ -74,8 +78,8 @@ class Wire:
         self._outbox: queue.SimpleQueue[_Posted] = queue.SimpleQueue()
         self._waker = Waker()
         self._room = threading.Condition()
-        self._posted = dict.fromkeys(Lane, 0)
-        self._queued = dict.fromkeys(Lane, 0)
+        self._posted = _NONE.copy()
+        self._queued = _NONE.copy()
         self._transfers: dict[int, tuple[int, threading.Event | None]] = {}
         self._finished = False
         self._farewell: Goodbye | Detach | None = None
@@ -173,7 +177,8 @@ class Wire:
         poller = zmq.Poller()
         for dealer in lanes.values():
             poller.register(dealer, zmq.POLLIN)
-        poller.register(self._waker, zmq.POLLIN)
+        woken = self._waker.fileno()
+        poller.register(woken, zmq.POLLIN)
         while True:
             self._take_outbox()
             now = time.monotonic()
@@ -186,7 +191,7 @@ class Wire:
                 return
             wait = self._connection.next_deadline() - time.monotonic()
             ready: dict[Any, int] = dict(poller.poll(int(max(0.0, wait) * 1000) + (wait > 0)))
-            if self._waker.fileno() in ready:
+            if woken in ready:
                 self._waker.clear()
             for lane, dealer in lanes.items():
                 if dealer in ready:
@@ -221,10 +226,12 @@ class Wire:
                     self._connection.channel.taken(event.payload.nbytes, time.monotonic())
 
     def _take_outbox(self) -> None:
-        # The order matters: what was dropped by now was last used in messages that are in the outbox by now.
+        # The order matters: what was dropped by now was last used in messages that are in the outbox by now, and what a
+        # farewell comes after is there, too.
+        stopping, farewell = self._stopping, self._farewell
         dropped = [self._dropped.popleft() for _ in range(len(self._dropped))]
         channel = self._connection.channel
-        taken = dict.fromkeys(Lane, 0)
+        taken = _NONE.copy()
         while True:
             try:
                 message, nbytes, delivered = self._outbox.get_nowait()
@@ -247,10 +254,10 @@ class Wire:
             for lane, nbytes in taken.items():
                 self._posted[lane] -= nbytes
                 self._queued[lane] += nbytes  # until it is looked at, after what can go has gone
-        if self._stopping is not None:
-            self._connection.abandon(tell=self._stopping)
-        elif self._farewell is not None:
-            self._connection.close(self._farewell)
+        if stopping is not None:
+            self._connection.abandon(tell=stopping)
+        elif farewell is not None:
+            self._connection.close(farewell)
 
     def _make_room(self) -> None:
         """Let calls go on that wait because too much waits to be sent."""

@@ -111,7 +111,8 @@ class Bridge:
         poller = zmq.Poller()
         for dealer in lanes.values():
             poller.register(dealer, zmq.POLLIN)
-        poller.register(self._waker, zmq.POLLIN)
+        woken = self._waker.fileno()
+        poller.register(woken, zmq.POLLIN)
         while True:
             self._join()
             self._tend(time.monotonic())
@@ -126,7 +127,7 @@ class Bridge:
             now = time.monotonic()
             wait = min(self._link.next_deadline(), self._next_look(now)) - now
             ready: dict[Any, int] = dict(poller.poll(int(max(0.0, wait) * 1000) + (wait > 0)))
-            if self._waker.fileno() in ready:
+            if woken in ready:
                 self._waker.clear()
             for lane, dealer in lanes.items():
                 if dealer in ready:

@@ -66,6 +66,9 @@ class Delivered(NamedTuple):
 
 Event = Union[Received, Arrived, Delivered]
 
+_LANES = tuple(Lane)
+"""By number: to look one up here is cheaper than to ask the enumeration."""
+
 
 class Channel:
     """One end of a session's two lanes."""
@@ -232,16 +235,17 @@ class Channel:
         """
         if not 0 < len(frames) <= 1 + limits.BUFFERS_MAX:
             raise RemoteProtocolError(f"{len(frames)} frames behind the route; 1 to {1 + limits.BUFFERS_MAX} may be")
-        stream = self._streams[Lane(lane)]
+        road = _LANES[lane]
+        stream = self._streams[road]
         if kind == Kind.DATA:
-            events = self._receive_data(stream, Lane(lane), frames, now)
+            events = self._receive_data(stream, road, frames, now)
         elif kind == Kind.ACK:
             ack, grant, reply = decode_position(frames[0])
-            self._urge(Lane(lane), stream.position(ack, grant, reply, now))
+            self._urge(road, stream.position(ack, grant, reply, now))
             events = []
         elif kind == Kind.SYNC:
             ack, grant, reply = decode_position(frames[0])
-            self._urge(Lane(lane), stream.synchronize(ack, grant, reply, now))
+            self._urge(road, stream.synchronize(ack, grant, reply, now))
             events = []
         else:
             raise RemoteProtocolError(f"kind {kind} is none that crosses a session")
