@@ -83,7 +83,7 @@ def small_values_are_at_hand():
 
 
 def values_are_what_ray_says():
-    values = [None, True, -5, 2**63, 1.5, "text", [1, [2]], {"a": {1: 2}}, (1,), b"bytes", {1}, 2**70, [None, {"b": (2,)}]]
+    values = [[reference], None, True, -5, 2**63, 1.5, "text", [1, [2]], {"a": {1: 2}}, (1,), b"bytes", {1}, 2**70, [None, {"b": (2,)}]]
     refs = [gives.remote(value) for value in values]
     ray.wait(refs, num_returns=len(refs))
     alone = [cluster.value_at_hand(each) for each in refs]
@@ -195,7 +195,8 @@ CHECKS = {
     "ObjectRefGenerator._generator_ref": generators_end,
     "ObjectRefGenerator.worker.core_worker.peek_object_ref_stream(generator_ref)": items_come,
     "ray._private.worker.global_worker.core_worker.object_exists(reference, memory_store_only=True)":
-        lambda: small_values_are_at_hand() and values_are_what_ray_says(),
+        small_values_are_at_hand,
+    "ray._private.worker.global_worker.deserialize_objects(serialized_objects, object_refs)": values_are_what_ray_says,
     "ActorHandle._ray_actor_creation_function_descriptor.class_name": lambda: cluster.actor_shape(actor)[0] == "Actor",
     "RemoteFunction: _function, _default_options, _is_cross_language": functions_are_told,
     "ActorClass: __ray_metadata__.modified_class.__ray_actor_class__, _default_options":

@@ -43,6 +43,7 @@ INTERNALS = (
     "ObjectRef._on_completed(callback)",
     "ObjectRef._on_ready(callback)",
     "ray._private.worker.global_worker.core_worker.object_exists(reference, memory_store_only=True)",
+    "ray._private.worker.global_worker.deserialize_objects(serialized_objects, object_refs)",
     "ActorHandle._ray_method_signatures",
     "ActorHandle._ray_method_num_returns",
     "ActorHandle._ray_method_is_generator",

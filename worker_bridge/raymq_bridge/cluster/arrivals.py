@@ -13,6 +13,7 @@ import ray
 from raymq.protocol.codec import unpack_foreign
 from raymq_bridge import copying
 from raymq_bridge.cluster.copies import COPIES
+from raymq_bridge.cluster.errors import is_error
 
 _THREAD = threading.local()
 
@@ -46,11 +47,12 @@ NOT_AT_HAND = object()
 def value_at_hand(reference: Any) -> Any:
     """A value that a task has returned, and that is in this process already, which small ones are; or NOT_AT_HAND.
 
-    To ask is 0.5 us and to get it 3 to 15, where a callback takes 100 (Ray 2.60). Errors are left to ``on_value``.
+    To ask is 0.5 us and to get it 3 to 10, where a callback takes 100 (Ray 2.60). Errors are left to ``on_value``.
     """
     with contextlib.suppress(BaseException):  # user code may run in there, when the value is unpickled
         if is_at_hand(reference):
-            return _values([reference])[0]
+            [value] = _values([reference])
+            return NOT_AT_HAND if value is FAILED else value
     return NOT_AT_HAND
 
 
@@ -59,25 +61,28 @@ FAILED = object()
 
 
 def values_at_hand(references: Sequence[Any]) -> list[Any]:
-    """For each reference its value, NOT_AT_HAND or FAILED; to get many at once takes a third of the time for each."""
+    """For each reference its value, NOT_AT_HAND or FAILED; to get many at once takes half of the time for each."""
     here = [is_at_hand(reference) for reference in references]
     wanted = [reference for reference, there in zip(references, here, strict=True) if there]
     try:
         values = _values(wanted)
-    except BaseException:  # at least one of them is an error
+    except BaseException:  # of a user's code, which leads to its own value's failure only
         values = [FAILED if value is NOT_AT_HAND else value for value in map(value_at_hand, wanted)]
     each = iter(values)
     return [next(each) if there else NOT_AT_HAND for there in here]
 
 
 def _values(references: list[Any]) -> list[Any]:
-    """Values that are in this process."""
-    values = [_unpacked(*entry) for entry in copying.entries(references, 0)]
-    others = [reference for reference, value in zip(references, values, strict=True) if value is NOT_AT_HAND]
-    if not others:
-        return values
-    each = iter(ray.get(others))
-    return [next(each) if value is NOT_AT_HAND else value for value in values]
+    """For each of these references, whose objects are in this process, its value or FAILED."""
+    entries = copying.entries(references, 0)
+    values = [_unpacked(*entry) for entry in entries]
+    others = [place for place, value in enumerate(values) if value is NOT_AT_HAND]
+    if others:
+        stored, whose = [entries[place] for place in others], [references[place] for place in others]
+        made = ray._private.worker.global_worker.deserialize_objects(stored, whose)
+        for place, value in zip(others, made, strict=True):
+            values[place] = FAILED if is_error(value) else value
+    return values
 
 
 def _unpacked(data: Any, metadata: bytes, *transport: Any) -> Any:
