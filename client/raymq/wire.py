@@ -33,8 +33,8 @@ DRAIN = {Lane.CALLS: 100, Lane.BULK: 8}
 """Packets taken from a lane's socket before the other things get their turn; those of the bulk lane have 1 MiB."""
 
 
-_NONE = dict.fromkeys(Lane, 0)
-"""Bytes, by lane."""
+_NO_BYTES = dict.fromkeys(Lane, 0)
+"""By lane."""
 
 
 class _Posted(NamedTuple):
@@ -78,8 +78,8 @@ class Wire:
         self._outbox: queue.SimpleQueue[_Posted] = queue.SimpleQueue()
         self._waker = Waker()
         self._room = threading.Condition()
-        self._posted = _NONE.copy()
-        self._queued = _NONE.copy()
+        self._posted = _NO_BYTES.copy()
+        self._queued = _NO_BYTES.copy()
         self._transfers: dict[int, tuple[int, threading.Event | None]] = {}
         self._finished = False
         self._farewell: Goodbye | Detach | None = None
@@ -231,7 +231,7 @@ class Wire:
         stopping, farewell = self._stopping, self._farewell
         dropped = [self._dropped.popleft() for _ in range(len(self._dropped))]
         channel = self._connection.channel
-        taken = _NONE.copy()
+        taken = _NO_BYTES.copy()
         while True:
             try:
                 message, nbytes, delivered = self._outbox.get_nowait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import functools
 import importlib
 import inspect
@@ -17,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raymq_bridge import copying, holder
-from raymq_bridge.copying import check_alone
+from raymq_bridge.copying import check_alone, travels_apart
 from raymq_bridge.holder import check_detached
 from raymq_bridge.publications import Refused
 
@@ -28,6 +29,21 @@ def _object_ref_deserializer() -> None:
 
 def _actor_handle_deserializer() -> None:
     """The same for actors."""
+
+
+class TensorTransportEnum(enum.Enum):
+    """As in Ray 2.50."""
+
+    OBJECT_STORE = 0
+    NCCL = 1
+
+
+def test_tensors_that_travel_apart_are_known_in_all_versions_of_ray() -> None:
+    ordinary: list[list[Any]] = [[], [None], [TensorTransportEnum.OBJECT_STORE]]
+    apart: list[list[Any]] = [["NIXL"], [TensorTransportEnum.NCCL]]
+    assert not any(travels_apart(b"PYTHON", *transport) for transport in ordinary)
+    assert all(travels_apart(b"PYTHON", *transport) for transport in apart)
+    assert not any(travels_apart(b"7", *transport) for transport in apart), "an error has none"
 
 
 NAMES = ["_object_ref_deserializer", "_actor_handle_deserializer", "_rdt_ref_deserializer", "x"]

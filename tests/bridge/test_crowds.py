@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import ray.exceptions
 
 from raymq.protocol.channel import Received
-from raymq.protocol.messages import Fetch, Value
-from raymq_bridge import cluster
+from raymq.protocol.messages import Failure, Fetch, Value
 from raymq_bridge.crowds import CROWD_MIN, PATIENCE, ROUND, STRIDE, WORTHWHILE, Crowd
 from raymq_bridge.executor import Executor
 from raymq_bridge.outbox import Outbox
@@ -89,6 +89,7 @@ class Stage:
         for number, reference in self.references.items():
             self.executor._table.add(number, reference)
         self.sent: list[int] = []
+        self.failed: list[int] = []
         self.executor.start()
         self.fetch()
         until(lambda: len(self.announce) > 0)  # the first look has found nothing
@@ -105,7 +106,9 @@ class Stage:
         self.announce[self.references[number]]()
 
     def take(self) -> list[int]:
-        self.sent += [message.ref for message in self.outbox.take() if isinstance(message, Value)]
+        answers = [message for message in self.outbox.take() if isinstance(message, Value | Failure)]
+        self.sent += [message.ref for message in answers]
+        self.failed += [message.ref for message in answers if isinstance(message, Failure)]
         return self.sent
 
     def end(self) -> None:
@@ -168,20 +171,12 @@ def test_slow_values_are_each_asked_for(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.usefixtures("patient")
 def test_an_error_among_them_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(monkeypatch, 2 * STRIDE)
-    failing = stage.references[5]
-
-    def values(references: list[Reference]) -> list[Any]:
-        return [
-            cluster.FAILED if each is failing else each.value if each.at_hand else cluster.NOT_AT_HAND
-            for each in references
-        ]
-
-    monkeypatch.setattr("raymq_bridge.cluster.values_at_hand", values)
+    stage.references[5].value = ray.exceptions.WorkerCrashedError()
     stage.make_ready(range(1, STRIDE + 1))
-    failing.at_hand = False  # for whoever wants its value
     stage.announced(STRIDE)
-    until(lambda: failing in stage.values)
-    until(lambda: len(stage.take()) == STRIDE - 1)
+    until(lambda: len(stage.take()) == STRIDE)
+    assert stage.failed == [5]
+    assert not stage.values, "and it was not asked for again"
     stage.end()
 
 

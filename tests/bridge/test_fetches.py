@@ -41,8 +41,8 @@ def test_of_values_that_are_sent_at_once_only_those_that_are_wanted_are() -> Non
     for number in (1, 2, 3):
         some.want(number)
     some.want_no_more([2])
-    assert some.sent([3, 2, 1]) == [3, 1]
-    assert some.sent([1]) == []
+    assert some.taken_at_once([3, 2, 1]) == [3, 1]
+    assert some.taken_at_once([1]) == []
     assert some.want(1), "this is another time"
     assert some.want(2)
 
@@ -127,7 +127,7 @@ class Ray:
     def give_at_once(self, at: int) -> None:
         if self.asked:
             number = self.asked.pop(at % len(self.asked))
-            if self.fetches.sent([number]):
+            if self.fetches.taken_at_once([number]):
                 self.was_sent(number)
             self.ask_again()
 

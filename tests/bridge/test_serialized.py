@@ -90,11 +90,12 @@ class Scene:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.at_hand: Any = NOT_AT_HAND
         self.stored: Any = NOT_AT_HAND
+        self.here: Any = NOT_AT_HAND
         self.came: list[Any] = []
         monkeypatch.setattr(serialized, "on_ready", lambda reference, callback: callback())
         monkeypatch.setattr(serialized, "on_local", lambda reference, callback: callback())
-        monkeypatch.setattr(serialized, "is_at_hand", lambda reference: reference.is_at_hand)
         monkeypatch.setattr(serialized, "value_at_hand", lambda reference: self.at_hand)
+        monkeypatch.setattr(serialized, "value_here", lambda reference: self.here)
         monkeypatch.setattr(serialized, "serialized_here", self._stored)
         monkeypatch.setattr(serialized, "on_value", lambda reference, callback: callback("as Ray tells it"))
 
@@ -115,23 +116,24 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
 
 def test_what_is_small_is_taken_from_where_it_is(scene: Scene) -> None:
     scene.at_hand = [1]
-    assert scene.arrived(is_at_hand=True, _on_ready=None) == [1]
+    assert scene.arrived(_on_ready=None) == [1]
     scene.at_hand = NOT_AT_HAND
-    assert scene.arrived(is_at_hand=True, _on_ready=None) == "as Ray tells it", "an error"
-    scene.stored = Serialized("bytes", bytes(INLINE_MAX))
-    assert scene.arrived(is_at_hand=False, _on_ready=None) == "as Ray tells it", "pickled, clients can keep it"
+    scene.stored, scene.here = Serialized("bytes", bytes(INLINE_MAX)), b"pickled, clients can keep it"
+    assert scene.arrived(_on_ready=None) == scene.here
+    scene.stored = scene.here = NOT_AT_HAND
+    assert scene.arrived(_on_ready=None) == "as Ray tells it", "it was here a moment ago"
 
 
 def test_what_is_large_comes_as_it_is_stored_where_that_can_be(scene: Scene) -> None:
     scene.stored = Serialized("bytes", bytes(INLINE_MAX + 1))
-    assert scene.arrived(is_at_hand=False, _on_ready=None) is scene.stored
-    assert scene.arrived(is_at_hand=False) == "as Ray tells it", "before Ray 2.60"
-    scene.stored = NOT_AT_HAND
-    assert scene.arrived(is_at_hand=False, _on_ready=None) == "as Ray tells it", "it mentions something of Ray's"
+    assert scene.arrived(_on_ready=None) is scene.stored
+    assert scene.arrived() == "as Ray tells it", "before Ray 2.60"
+    scene.stored, scene.here = NOT_AT_HAND, "it mentions something of Ray's"
+    assert scene.arrived(_on_ready=None) == scene.here
 
 
 def test_an_exception_on_the_way_is_what_comes(scene: Scene) -> None:
     scene.stored = KeyError("strange")
-    came = scene.arrived(is_at_hand=False, _on_ready=None)
+    came = scene.arrived(_on_ready=None)
     assert isinstance(came, ray.exceptions.RaySystemError)
     assert "strange" in str(came)

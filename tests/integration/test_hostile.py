@@ -16,7 +16,7 @@ import raymq as ray
 from raymq.protocol.codec import data_header, pack
 from raymq.protocol.control import encode_control
 from raymq.protocol.route import Kind, Lane, encode_route
-from tests.integration.conftest import Head, counted, there_and_back, wait_until
+from tests.integration.conftest import CI_PATIENCE, Head, counted, there_and_back, wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -208,6 +208,15 @@ def test_unpickling_that_raises(own_session: ray.Session, bomb: type[BaseExcepti
             own_session.get(use.remote(stored))
     with pytest.raises((bomb, ray.NotUnpicklable)):
         own_session.get(stored)
+
+    @own_session.remote(num_cpus=0)
+    def make(kind: type[Bomb], size: int) -> list[Any]:
+        return [kind(), bytes(size)]
+
+    small, large = make.remote(Bomb, 1), make.remote(Bomb, 200_000)
+    for returned in (small, large, small, [make.remote(Bomb, 1) for _ in range(30)]):
+        with pytest.raises((bomb, ray.NotUnpicklable, ray.exceptions.RaySystemError)):
+            own_session.get(returned, timeout=CI_PATIENCE)
     assert there_and_back(own_session)
 
 

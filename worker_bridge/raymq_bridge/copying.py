@@ -56,7 +56,7 @@ def stored(reference: Any, timeout_ms: int = -1) -> tuple[Any, bytes]:
     kind = metadata.partition(b",")[0]
     if kind.isdigit():
         raise Refused(FAILED, kind.decode())
-    if any(transport):
+    if travels_apart(metadata, *transport):
         raise Refused("NotPublishable", "the object is on its way outside of the object store (a tensor transport)")
     if kind == b"ACTOR_HANDLE":
         raise Refused("NotPublishable", "the object is an actor's handle: publish the actor itself, not a put() of it")
@@ -74,6 +74,12 @@ def entries(references: list[Any], timeout_ms: int) -> Any:
         return worker.core_worker.get_objects(references, timeout_ms)
     except TypeError:  # an older Ray wants to be told on whose behalf
         return worker.core_worker.get_objects(references, worker.current_task_id, timeout_ms)
+
+
+def travels_apart(metadata: bytes, *transport: Any) -> bool:
+    """Whether an object has tensors that are on their way outside of the object store."""
+    ordinary = None, "OBJECT_STORE"  # the latter in Ray 2.50, where it is an enumeration's
+    return metadata.startswith(b"PYTHON") and any(getattr(each, "name", each) not in ordinary for each in transport)
 
 
 def copied(data: Any, metadata: bytes) -> Any:
@@ -108,7 +114,10 @@ def split(data: Any, metadata: bytes) -> tuple[Any, Any, list[Any]]:
 def _put(serialized: Any, **options: bool) -> Any:
     core = ray._private.worker.global_worker.core_worker
     if hasattr(core, "put_object"):
-        return core.put_object(serialized, **options)
+        try:
+            return core.put_object(serialized, **options)
+        except TypeError:  # Ray 2.50 wants to be told of another owner
+            return core.put_object(serialized, owner_address=None, **options)
     # An older Ray has another name for it, and counts the reference that we are about to make.
     made = core.put_serialized_object_and_increment_local_ref(serialized, **options)
     return ray.ObjectRef(made, skip_adding_local_ref=True)

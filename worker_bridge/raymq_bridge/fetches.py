@@ -4,6 +4,7 @@ Ray hands a value over as soon as it is there, the client reads when it likes. S
 are put off: dropped, and asked of Ray again when it is their turn::
 
     (none)  --the client wants it------------------> ASKED
+    ASKED   --it is found, with others-------------> (none), being sent at once
     ASKED   --Ray gives it-------------------------> WAITING, or OFF if too much waits, or (none) if it is not wanted
     WAITING --sent---------------------------------> (none)
     WAITING --too large for now--------------------> OFF
@@ -22,7 +23,10 @@ from itertools import islice
 from typing import Any
 
 WAITING_MAX = 64 << 20
-"""Bytes, as far as they can be guessed, of values that Ray has handed over and that wait to be pickled."""
+"""Bytes, as far as they can be guessed, of values that Ray has handed over and that wait to be pickled.
+
+What is found with others is pickled at once, and does not count.
+"""
 
 VALUE_COST = 64 << 10
 """Bytes that a value counts at least: so no more than about a thousand wait."""
@@ -115,8 +119,8 @@ class Fetches:
             self._wanted.discard(number)
             return wanted
 
-    def sent(self, numbers: Iterable[int]) -> list[int]:
-        """These values are there, and are being sent without having waited; those that are still wanted."""
+    def taken_at_once(self, numbers: Iterable[int]) -> list[int]:
+        """These values were found, and are sent without waiting here; those of them that are still wanted."""
         with self._lock:
             wanted = []
             for number in numbers:

@@ -118,7 +118,7 @@ class Values:
         if stored is not None or real is None or not cluster.is_reference(real):
             return stored
         value = cluster.value_at_hand(real)
-        if value is NOT_AT_HAND or guess_size(value) > largest:
+        if value is NOT_AT_HAND or cluster.is_error(value) or guess_size(value) > largest:
             return None
         with contextlib.suppress(BaseException):  # whoever asks for it is told
             payload = self._belongings.dump(value)
@@ -239,11 +239,8 @@ class Values:
             here = {number: value for number, value in zip(front, values, strict=True) if value is not NOT_AT_HAND}
             go_on, all_there = crowd.found(here, now), len(here) == len(front)
             self._outbox.wait_for_room()
-            for number in [number for number, value in here.items() if value is cluster.FAILED]:
-                del here[number]
-                self._ask(number)
             answers: list[Message] = []
-            for number in self._fetches.sent(here):
+            for number in self._fetches.taken_at_once(here):
                 self._send_value(number, here[number], answers.append)
             self._outbox.put_all(answers)
         return go_on

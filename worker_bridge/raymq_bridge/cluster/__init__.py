@@ -12,7 +12,6 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else a call that comes after the cluster's death starts one of its own
 
 from raymq_bridge.cluster.arrivals import (
-    FAILED,
     NOT_AT_HAND,
     is_at_hand,
     on_ready,
@@ -31,7 +30,7 @@ from raymq_bridge.cluster.references import actor_shape, definition, identity, i
 from raymq_bridge.cluster.serialized import Serialized, on_arrival
 
 __all__ = [
-    "FAILED", "INTERNALS", "NOT_AT_HAND", "OPERATIONS", "VERSION", "NoCluster", "Serialized", "actor_shape",
+    "INTERNALS", "NOT_AT_HAND", "OPERATIONS", "VERSION", "NoCluster", "Serialized", "actor_shape",
     "check_reachable", "connect", "create", "definition", "disconnect", "identity", "is_actor", "is_actor_gone",
     "is_at_hand", "is_error", "is_error_class", "is_generator", "is_own_error", "is_reference", "listen_to_workers",
     "method", "named", "next_item", "on_arrival", "on_item", "on_local", "on_ready", "on_value", "put", "raised",

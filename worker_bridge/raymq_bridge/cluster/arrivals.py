@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
+import ray.exceptions
 
 from raymq.protocol.codec import unpack_foreign
 from raymq_bridge import copying
 from raymq_bridge.cluster.copies import COPIES
-from raymq_bridge.cluster.errors import is_error
+
+# Ray writes down what cannot be unpickled: that is the client's to know, who is told, and not the head's.
+logging.getLogger("ray._private.serialization").setLevel(logging.CRITICAL)
 
 _THREAD = threading.local()
+
+_TENSORS = (
+    "a value with tensors that travel outside of the object store (a tensor transport) cannot be fetched by a client: "
+    "use it in a task, which returns what is wanted of it"
+)
 
 
 def _keep_state() -> None:
@@ -25,7 +35,7 @@ def _keep_state() -> None:
     interrupts all processors: 20 us, in which nobody else can run Python code (CPython 3.11).
     """
     if not hasattr(_THREAD, "state"):
-        _THREAD.state = ctypes.pythonapi.PyGILState_Ensure()  # there is no release to it
+        _THREAD.state = ctypes.pythonapi.PyGILState_Ensure()  # there is no release to it, until the process ends
 
 
 def on_value(reference: Any, callback: Callable[[Any], None]) -> None:
@@ -47,50 +57,63 @@ NOT_AT_HAND = object()
 def value_at_hand(reference: Any) -> Any:
     """A value that a task has returned, and that is in this process already, which small ones are; or NOT_AT_HAND.
 
-    To ask is 0.5 us and to get it 3 to 10, where a callback takes 100 (Ray 2.60). Errors are left to ``on_value``.
+    An error comes as Ray's exception object. To ask is 0.5 us and to get it 3 to 10, where a callback takes 100 (Ray
+    2.60). User code may run in here, when the value is unpickled.
     """
-    with contextlib.suppress(BaseException):  # user code may run in there, when the value is unpickled
-        if is_at_hand(reference):
-            [value] = _values([reference])
-            return NOT_AT_HAND if value is FAILED else value
-    return NOT_AT_HAND
-
-
-FAILED = object()
-"""Says that a value is an error, or cannot be unpickled: ``on_value`` tells which."""
+    return value_here(reference) if is_at_hand(reference) else NOT_AT_HAND
 
 
 def values_at_hand(references: Sequence[Any]) -> list[Any]:
-    """For each reference its value, NOT_AT_HAND or FAILED; to get many at once takes half of the time for each."""
+    """For each reference the same; to get many at once takes half of the time for each."""
     here = [is_at_hand(reference) for reference in references]
     wanted = [reference for reference, there in zip(references, here, strict=True) if there]
     try:
         values = _values(wanted)
-    except BaseException:  # of a user's code, which leads to its own value's failure only
-        values = [FAILED if value is NOT_AT_HAND else value for value in map(value_at_hand, wanted)]
+    except ray.exceptions.GetTimeoutError:  # at least one of them is gone
+        values = list(map(value_here, wanted))
     each = iter(values)
     return [next(each) if there else NOT_AT_HAND for there in here]
 
 
+def value_here(reference: Any) -> Any:
+    """A value, or Ray's exception object, that is on this node; NOT_AT_HAND if it is not there any longer."""
+    try:
+        [value] = _values([reference])
+    except ray.exceptions.GetTimeoutError:
+        return NOT_AT_HAND
+    return value
+
+
 def _values(references: list[Any]) -> list[Any]:
-    """For each of these references, whose objects are in this process, its value or FAILED."""
     entries = copying.entries(references, 0)
-    values = [_unpacked(*entry) for entry in entries]
-    others = [place for place, value in enumerate(values) if value is NOT_AT_HAND]
+    values = [_plain(*entry) for entry in entries]
+    # What is in this process without saying what it is, is not here.
+    others = [place for place, value in enumerate(values) if value is NOT_AT_HAND and entries[place][1]]
     if others:
-        stored, whose = [entries[place] for place in others], [references[place] for place in others]
-        made = ray._private.worker.global_worker.deserialize_objects(stored, whose)
+        made = _unpickled([entries[place] for place in others], [references[place] for place in others])
         for place, value in zip(others, made, strict=True):
-            values[place] = FAILED if is_error(value) else value
+            values[place] = value
     return values
 
 
-def _unpacked(data: Any, metadata: bytes, *transport: Any) -> Any:
+def _unpickled(entries: list[Any], references: list[Any]) -> list[Any]:
+    """What Ray makes of these, each by itself if something is raised that Ray lets through, such as a SystemExit."""
+    try:
+        return list(ray._private.worker.global_worker.deserialize_objects(entries, references))
+    except BaseException as error:
+        if len(entries) == 1:
+            return [ray.exceptions.RaySystemError(error, traceback.format_exc())]
+        return [_unpickled([entry], [ref])[0] for entry, ref in zip(entries, references, strict=True)]
+
+
+def _plain(data: Any, metadata: bytes, *transport: Any) -> Any:
     """What msgpack has, as numbers, strings and lists: Ray's own way to it takes three times as long."""
-    if metadata == b"XLANG" and not any(transport):
+    if metadata == b"XLANG":
         plain, _, _ = copying.split(data, metadata)
         with contextlib.suppress(ValueError):
             return unpack_foreign(plain, _no_extension)
+    elif copying.travels_apart(metadata, *transport):  # Ray would wait a minute for somebody else to fetch it
+        return ray.exceptions.RaySystemError(ValueError(_TENSORS))
     return NOT_AT_HAND
 
 

@@ -13,7 +13,7 @@ import ray.exceptions
 from raymq.pickling import PickleBuffer
 from raymq.protocol.limits import INLINE_MAX
 from raymq_bridge import copying
-from raymq_bridge.cluster.arrivals import NOT_AT_HAND, is_at_hand, on_ready, on_value, value_at_hand
+from raymq_bridge.cluster.arrivals import NOT_AT_HAND, on_ready, on_value, value_at_hand, value_here
 from raymq_bridge.cluster.copies import on_local
 from raymq_bridge.publications import Refused
 
@@ -93,8 +93,6 @@ def _exists(reference: Any, callback: Callable[[Any], None]) -> None:
     value = value_at_hand(reference)
     if value is not NOT_AT_HAND:
         callback(value)
-    elif is_at_hand(reference):
-        on_value(reference, callback)
     else:
         on_local(reference, functools.partial(_go_on, _is_here, reference, callback))
 
@@ -102,6 +100,8 @@ def _exists(reference: Any, callback: Callable[[Any], None]) -> None:
 def _is_here(reference: Any, callback: Callable[[Any], None]) -> None:
     value = serialized_here(reference)
     if value is NOT_AT_HAND or value.nbytes <= INLINE_MAX:  # clients keep small values, if they are pickled for them
+        value = value_here(reference)
+    if value is NOT_AT_HAND:  # it is gone, and has to be fetched again
         on_value(reference, callback)
     else:
         callback(value)
