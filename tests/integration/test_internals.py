@@ -87,10 +87,11 @@ def small_values_are_at_hand():
 
 
 def values_are_what_ray_says():
-    values = [[reference], None, True, -5, 2**63, 1.5, "text", [1, [2]], {"a": {1: 2}}, (1,), b"bytes", {1}, 2**70, [None, {"b": (2,)}]]
+    values = [[reference], None, True, -5, 2**63, 1.5, "text", [1, [2]], {"a": {1: 2}}, (1,), b"bytes", b"", {1}, 2**70, [None, {"b": (2,)}]]
     refs = [gives.remote(value) for value in values]
     ray.wait(refs, num_returns=len(refs))
-    assert arrivals._plain(*copying.entries([refs[1]], 0)[0]) is None, "not by Ray's way"
+    plain = [arrivals._plain(*entry) for entry in copying.entries(refs, 0)]
+    assert plain[1:3] == [None, True] and b"bytes" in plain and b"" in plain, "not by Ray's way"
     alone = [cluster.value_at_hand(each) for each in refs]
     return repr(values) == repr(ray.get(refs)) == repr(alone) == repr(cluster.values_at_hand(refs))
 
