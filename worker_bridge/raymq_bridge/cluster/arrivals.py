@@ -69,7 +69,7 @@ def values_at_hand(references: Sequence[Any]) -> list[Any]:
     wanted = [reference for reference, there in zip(references, here, strict=True) if there]
     try:
         values = _values(wanted)
-    except ray.exceptions.GetTimeoutError:  # at least one of them is gone
+    except Exception:  # at least one of them is gone
         values = list(map(value_here, wanted))
     each = iter(values)
     return [next(each) if there else NOT_AT_HAND for there in here]
@@ -79,15 +79,15 @@ def value_here(reference: Any) -> Any:
     """A value, or Ray's exception object, that is on this node; NOT_AT_HAND if it is not there any longer."""
     try:
         [value] = _values([reference])
-    except ray.exceptions.GetTimeoutError:
+    except Exception:  # whoever waits for it is told why
         return NOT_AT_HAND
     return value
 
 
 def _values(references: list[Any]) -> list[Any]:
     entries = copying.entries(references, 0)
-    values = [_plain(*entry) for entry in entries]
-    # What is in this process without saying what it is, is not here.
+    # What does not say what it is, is not here: Ray has stopped to look when it found another one's error.
+    values = [_plain(*entry) if entry[1] else NOT_AT_HAND for entry in entries]
     others = [place for place, value in enumerate(values) if value is NOT_AT_HAND and entries[place][1]]
     if others:
         made = _unpickled([entries[place] for place in others], [references[place] for place in others])
