@@ -251,7 +251,11 @@ class External:
         self._holder.send_signal(signal.SIGSTOP)
         part = self._parts[name]
         part.kill()
-        wait_until(lambda: part.status() == psutil.STATUS_ZOMBIE, f"{name} has ended")
+        # Its first thread may have ended before the others, which still hold what it listens on.
+        threads = Path(f"/proc/{part.pid}/task")
+        wait_until(
+            lambda: part.status() == psutil.STATUS_ZOMBIE and len(list(threads.iterdir())) == 1, f"{name} has ended"
+        )
 
     def stop(self) -> None:
         if self._holder is not None:
