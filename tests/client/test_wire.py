@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import queue
 import subprocess
 import sys
 import threading
 from collections import deque
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ import zmq
 
 from raymq import wire
 from raymq.connection import Connection
-from raymq.protocol.messages import Fetch, Pickled, Put
+from raymq.protocol.messages import Fetch, Goodbye, Pickled, Put
 from raymq.wire import Wire
 
 
@@ -88,3 +90,29 @@ def test_posting_after_the_end_does_not_wait(lonely: Wire, monkeypatch: pytest.M
     monkeypatch.setattr(wire, "BACKLOG_MAX", 0)
     lonely.abandon()
     lonely.post(Put(1, Pickled(b"")), 0, wait_delivered=True)
+
+
+def test_nothing_comes_after_a_farewell() -> None:
+    """Somebody posts and says farewell in the moment in which the I/O thread has found the outbox empty."""
+    said: list[Any] = []
+
+    class Outbox(queue.SimpleQueue[Any]):
+        late = False
+
+        def get_nowait(self) -> Any:
+            try:
+                return super().get_nowait()
+            except queue.Empty:
+                if not self.late:
+                    self.late = True
+                    quiet.post(Fetch([1]))
+                    quiet._farewell = Goodbye()
+                raise
+
+    connection: Any = SimpleNamespace(channel=SimpleNamespace(send=said.append), close=said.append)
+    quiet = Wire("tcp://127.0.0.1:1", False, connection, deque(), lambda event: None, lambda numbers: None)
+    quiet._outbox = Outbox()
+    for _ in range(2):
+        quiet._take_outbox()
+    quiet._waker.close()
+    assert said == [Fetch([1]), Goodbye()]

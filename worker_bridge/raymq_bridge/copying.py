@@ -64,7 +64,7 @@ def stored(reference: Any, timeout_ms: int = -1) -> tuple[Any, bytes]:
 
 
 def entries(references: list[Any], timeout_ms: int) -> Any:
-    """Objects and errors as Ray stores them: data, what it is, and in newer ones how else it travels.
+    """Objects and errors as Ray stores them: data, what it is, and in newer Rays how else it travels.
 
     Raises:
         GetTimeoutError: one is not here.

@@ -86,7 +86,7 @@ def value_here(reference: Any) -> Any:
 
 def _values(references: list[Any]) -> list[Any]:
     entries = copying.entries(references, 0)
-    # What does not say what it is, is not here: Ray has stopped to look when it found another one's error.
+    # What does not say what it is, is not here: Ray would put a class of its own in its place.
     values = [_plain(*entry) if entry[1] else NOT_AT_HAND for entry in entries]
     others = [place for place, value in enumerate(values) if value is NOT_AT_HAND and entries[place][1]]
     if others:
